@@ -1,0 +1,54 @@
+"""From what a client sent to a verb, for the socket and the plain form alike."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from comments import services
+from comments.errors import Code, Refused
+from comments.identity import Actor
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an action came to: `number` of the comment it was about, or the new `name`."""
+
+    number: int | None = None
+    name: str | None = None
+
+
+def _post(actor: Actor, stream_id: int, fields: Mapping[str, Any]) -> Outcome:
+    comment = services.post(
+        actor, stream_id, fields.get("body"), fields.get("key"), name=fields.get("name")
+    )
+    return Outcome(number=comment.number)
+
+
+def _remove(actor: Actor, stream_id: int, fields: Mapping[str, Any]) -> Outcome:
+    return Outcome(number=services.remove(actor, stream_id, fields.get("number")).number)
+
+
+def _restore(actor: Actor, stream_id: int, fields: Mapping[str, Any]) -> Outcome:
+    return Outcome(number=services.restore(actor, stream_id, fields.get("number")).number)
+
+
+def _rename(actor: Actor, stream_id: int, fields: Mapping[str, Any]) -> Outcome:
+    return Outcome(name=services.rename(actor, fields.get("name")).display_name)
+
+
+ACTIONS: Mapping[str, Callable[[Actor, int, Mapping[str, Any]], Outcome]] = {
+    "post": _post,
+    "remove": _remove,
+    "restore": _restore,
+    "rename": _rename,
+}
+
+
+def perform(actor: Actor, stream_id: int, fields: Mapping[str, Any]) -> Outcome:
+    """Do what `fields["action"]` names. Raises Refused, `malformed` for an unknown action too."""
+    action = fields.get("action")
+    if not isinstance(action, str) or action not in ACTIONS:
+        raise Refused(Code.MALFORMED, _("This action is not known."))
+    return ACTIONS[action](actor, stream_id, fields)

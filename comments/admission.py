@@ -1,0 +1,145 @@
+"""Before any query: where a socket comes from, and how many there are already.
+
+ASGI middleware around the socket's application, outermost first in streamsite/asgi.py.
+"""
+
+from collections import Counter
+from typing import Any
+from urllib.parse import urlsplit
+
+from channels.sessions import CookieMiddleware
+from django.conf import settings
+from django.http.request import split_domain_port, validate_host
+from django.template.loader import render_to_string
+from django.utils.translation import gettext as _
+
+from comments import limits
+from comments.consumers import peer_of
+from comments.errors import Code, Refused
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class StrictOrigin:
+    """Refuse (403) a handshake whose Origin is not exactly this site's scheme, host and port.
+
+    The site's own origin is the handshake's Host, which must be allowed, with http or https as
+    the connection has it (or the trusted proxy says); CSRF_TRUSTED_ORIGINS are added to it.
+    Without Origin it is refused too: browsers always send one. Channels' own validator takes any
+    port and `http:` for an https site (FACTS 10).
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if is_allowed(scope):
+            await self.app(scope, receive, send)
+        else:
+            await receive()
+            await send({"type": "websocket.close", "code": 4403})
+
+
+def is_allowed(scope: dict[str, Any]) -> bool:
+    headers: dict[bytes, list[str]] = {}
+    for name, value in scope["headers"]:
+        headers.setdefault(name.lower(), []).append(value.decode("latin-1"))
+    origins, hosts = headers.get(b"origin", []), headers.get(b"host", [])
+    if len(origins) != 1 or len(hosts) != 1:
+        return False
+    secure = scope.get("scheme") in ("wss", "https")
+    if settings.TRUSTED_PROXIES:
+        forwarded = headers.get(b"x-forwarded-proto")
+        secure = secure or forwarded in (["https"], ["wss"])
+    scheme = "https" if secure else "http"
+    domain, _port = split_domain_port(hosts[0])
+    if not domain or not validate_host(domain, settings.ALLOWED_HOSTS):
+        return False
+    origin = parse_origin(origins[0])
+    own = parse_origin(f"{scheme}://{hosts[0]}")
+    trusted = [parse_origin(trusted) for trusted in settings.CSRF_TRUSTED_ORIGINS]
+    return origin is not None and (origin == own or origin in trusted)
+
+
+def parse_origin(origin: str) -> tuple[str, str, int] | None:
+    """Scheme, host and port of an origin; None for what is not one (`null` among them)."""
+    try:
+        parts = urlsplit(origin)
+        port = parts.port or DEFAULT_PORTS[parts.scheme]
+    except (ValueError, KeyError):
+        return None
+    if not parts.hostname or parts.username is not None or parts.path or parts.query:
+        return None
+    return parts.scheme, parts.hostname, port
+
+
+class Admission:
+    """Cap the sockets per session and per address (4408, told first), and per process (503).
+
+    Counted in this process, by the session cookie as it was sent and the address's hash: nothing
+    is asked of the database for a socket that is one too many.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.app = CookieMiddleware(self._admit)
+        self.inner = app
+        self.total = 0
+        self.sessions: Counter[str] = Counter()
+        self.addresses: Counter[str] = Counter()
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+    async def _admit(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        session = scope["cookies"].get(settings.SESSION_COOKIE_NAME, "")
+        address = limits.address_of(*peer_of(scope))
+        if _is_over(self.total, settings.SOCKETS_PER_PROCESS):
+            await _refuse_busy(scope, receive, send)
+            return
+        if (session and _is_over(self.sessions[session], settings.SOCKETS_PER_SESSION)) or (
+            address and _is_over(self.addresses[address], settings.SOCKETS_PER_ADDRESS)
+        ):
+            await _refuse_too_many(receive, send)
+            return
+        self.total += 1
+        self.sessions[session] += 1
+        self.addresses[address] += 1
+        try:
+            await self.inner(scope, receive, send)
+        finally:
+            self.total -= 1
+            _count_down(self.sessions, session)
+            _count_down(self.addresses, address)
+
+
+def _is_over(count: int, most: int | None) -> bool:
+    return most is not None and count >= most
+
+
+def _count_down(counter: Counter[str], key: str) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]
+
+
+async def _refuse_busy(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """503 in the handshake: the browser's retry may reach another process."""
+    await receive()
+    if "websocket.http.response" in scope.get("extensions", {}):
+        headers = [(b"retry-after", b"5"), (b"content-type", b"text/plain")]
+        start = {"type": "websocket.http.response.start", "status": 503, "headers": headers}
+        await send(start)
+        await send({"type": "websocket.http.response.body", "body": b"busy, try again"})
+    else:
+        await send({"type": "websocket.close", "code": 1013})
+
+
+async def _refuse_too_many(receive: Any, send: Any) -> None:
+    """Accept, say why, close 4408: a refused handshake is a network fault to a browser."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    sentence = _("Too many pages of this site are open. Close some, then reload this one.")
+    answer = {"key": "", "refusal": Refused(Code.NOT_ALLOWED, sentence)}
+    text = render_to_string("comments/_answer.html", answer)
+    await send({"type": "websocket.send", "text": text})
+    await send({"type": "websocket.close", "code": 4408})

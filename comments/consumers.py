@@ -1,0 +1,153 @@
+"""The socket of a video page: joins the hub, takes actions, answers each to its sender alone."""
+
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import parse_qs
+
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.template.loader import render_to_string
+from django.utils.translation import gettext as _
+
+from comments import actions, limits
+from comments.errors import Code, Refused
+from comments.hub import Seat, fanout
+from comments.identity import Actor, actor_of_session
+from comments.models import Stream
+from comments.stream import Cursor
+from comments.threads import in_database
+
+logger = logging.getLogger(__name__)
+
+# Frames that one socket may send before any rule is looked at: 20 at once, then 4 a second.
+FRAMES_AT_ONCE = 20
+FRAMES_PER_SECOND = 4.0
+
+type Fields = dict[str, Any]
+
+
+class CommentConsumer(AsyncWebsocketConsumer):
+    """`/ws/videos/<slug>/?cursor=<cursor>`, after origin, admission, session and account."""
+
+    # The hub is the member of the group, not each socket: no such layer, so no channel of its own.
+    channel_layer_alias = "none: the hub listens"
+
+    stream_id = 0
+    seat: Seat | None = None
+
+    async def __call__(
+        self,
+        scope: dict[str, Any],
+        receive: Callable[[], Awaitable[dict[str, Any]]],
+        send: Callable[[dict[str, Any]], Awaitable[None]],
+    ) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            # Also after an exception, a cancel or a lost peer, when disconnect() is not called
+            # (FACTS 9).
+            if self.seat:
+                fanout.leave(self.stream_id, self.seat)
+
+    async def connect(self) -> None:
+        await self.accept()
+        self.address = limits.address_of(*peer_of(self.scope))
+        self.allowance = float(FRAMES_AT_ONCE)
+        self.allowance_at = time.monotonic()
+        slug = self.scope["url_route"]["kwargs"]["slug"]
+        try:
+            found = await in_database(_enter)(slug, self._session_key(), self.address)
+            if found is None:
+                await self._tell(Refused(Code.NOT_FOUND, _("There is no such video.")))
+                await self.close(4404)
+                return
+            self.stream_id, staff = found
+            cursors = parse_qs(self.scope["query_string"].decode("latin-1")).get("cursor", [""])
+            seat = Seat(self.base_send, self.close, staff=staff)
+            await fanout.join(self.stream_id, seat, Cursor.parse(cursors[0]))
+            self.seat = seat
+        except Exception:
+            logger.exception("a socket could not be seated")
+            await self.close(1013)
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        fields: Fields = {}
+        try:
+            self._require_allowance()
+            fields = parse_frame(text_data)
+            outcome = await in_database(_perform)(
+                self._session_key(), self.address, self.stream_id, fields
+            )
+            answer = {"key": shown_key(fields), "action": fields["action"], "outcome": outcome}
+            await self.send(render_to_string("comments/_answer.html", answer))
+        except Refused as refusal:
+            await self._tell(refusal, fields)
+        except Exception:
+            # A mistake of ours: it is logged whole, and the person is not left without an answer.
+            logger.exception("an action failed")
+            sentence = _("Something went wrong here. Nothing was lost; please try again.")
+            await self._tell(Refused(Code.TRY_AGAIN, sentence, retry_after=2), fields)
+
+    async def _tell(self, refusal: Refused, fields: Fields | None = None) -> None:
+        answer = {"key": shown_key(fields or {}), "refusal": refusal}
+        await self.send(render_to_string("comments/_answer.html", answer))
+
+    def _session_key(self) -> str | None:
+        key: str | None = self.scope["session"].session_key
+        return key
+
+    def _require_allowance(self) -> None:
+        """A bucket of frames per socket, before work is done for any; refuses `too_fast`."""
+        now = time.monotonic()
+        refilled = self.allowance + (now - self.allowance_at) * FRAMES_PER_SECOND
+        self.allowance = min(FRAMES_AT_ONCE, refilled)
+        self.allowance_at = now
+        if self.allowance < 1:
+            raise limits.too_fast((1 - self.allowance) / FRAMES_PER_SECOND)
+        self.allowance -= 1
+
+
+def parse_frame(text: str | None) -> Fields:
+    """A client frame as its fields. Refused (`malformed`) unless it is a JSON object of 16 KiB."""
+    if text is None:
+        raise Refused(Code.MALFORMED, _("Binary messages are not understood here."))
+    if len(text) > limits.FRAME_BYTES or len(text.encode("utf-8", "replace")) > limits.FRAME_BYTES:
+        raise Refused(Code.TOO_LONG, _("This message is too long."))
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        raise Refused(Code.MALFORMED, _("This message is not JSON.")) from None
+    if not isinstance(fields, dict):
+        raise Refused(Code.MALFORMED, _("This message is not a JSON object."))
+    return fields
+
+
+def shown_key(fields: Fields) -> str:
+    """The key that an answer repeats: what the client sent, if it is the length of a key."""
+    key = fields.get("key")
+    return key if isinstance(key, str) and len(key) <= 64 and key.isprintable() else ""
+
+
+def peer_of(scope: dict[str, Any]) -> tuple[dict[str, str], str]:
+    """Headers that tell of proxies, and who connected: the arguments of `limits.address_of`."""
+    forwarded = [
+        value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"
+    ]
+    return {"x-forwarded-for": ",".join(forwarded)}, (scope.get("client") or ("",))[0]
+
+
+def _enter(slug: str, session_key: str | None, address: str) -> tuple[int, bool] | None:
+    """The video's stream and whether this session moderates it; None without such a video."""
+    stream = Stream.objects.filter(video__slug=slug).first()
+    if stream is None:
+        return None
+    return stream.pk, actor_of_session(session_key, address).can_moderate(stream)
+
+
+def _perform(
+    session_key: str | None, address: str, stream_id: int, fields: Fields
+) -> actions.Outcome:
+    actor: Actor = actor_of_session(session_key, address)
+    return actions.perform(actor, stream_id, fields)

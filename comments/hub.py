@@ -1,0 +1,515 @@
+"""Fan-out: one hub per process and video takes published changes to the sockets of this process.
+
+A hub joins its video's group once. Each socket has a seat with a cursor, never a queue: a flush
+joins what lies beyond a cursor once for all seats that share it. What the doorbell loses, doubles
+or shuffles is found by its number, and what it never says by the safety poll.
+Why not one group membership per socket: docs/decisions.md, "One hub per process".
+"""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import Any
+
+from channels.layers import get_channel_layer
+from django.template.loader import render_to_string
+
+from comments import stream
+from comments.models import Stream
+from comments.stream import Batch, Change, Cursor
+from comments.threads import in_database
+
+logger = logging.getLogger(__name__)
+
+RING = 400  # latest changes kept rendered: who missed fewer resumes without a query
+POLL_SECONDS = 2.0  # the safety poll: the longest that a lost doorbell can delay a comment
+GAP_SECONDS = 0.05  # how long an early number waits for the ones before it
+# After a flush that took t seconds the next one waits 4 t, at most 250 ms: at least four fifths
+# of the processor stay free for everything else, and a quiet room is flushed at once.
+PACE = 4
+PACE_AT_MOST = 0.25
+BUSY_AT_MOST = 5.0  # seconds in one send after which a peer counts as not reading
+READS_AT_ONCE = 4
+PRESENCE_SECONDS = 6.0  # a process that has not told its viewers for this long counts none
+
+PROCESS = uuid.uuid4().hex
+
+type Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class Seat:
+    """One socket's place in a hub."""
+
+    __slots__ = ("close", "cursor", "notice", "reading", "send", "sending", "since", "staff")
+
+    def __init__(self, send: Send, close: Callable[[int], Awaitable[None]], *, staff: bool) -> None:
+        self.send = send
+        self.close = close
+        self.staff = staff
+        self.cursor = 0
+        self.notice = 0  # the version of the room's notice that this socket has
+        self.reading = False  # a catch-up from the database is on its way
+        self.sending: asyncio.Task[None] | None = None  # a send that did not finish at once
+        self.since = 0.0  # when that send began
+
+
+class Hub:
+    """The fan-out of one video in this process. Lives on the event loop; no method blocks."""
+
+    def __init__(self, stream_id: int) -> None:
+        self.stream_id = stream_id
+        self.seats: set[Seat] = set()
+        self.epoch = ""
+        self.head = 0  # every change up to here is in the ring, or was before `floor`
+        self.floor = 0  # the ring holds every change beyond this one that is still in force
+        self.ring: dict[int, Change] = {}  # by change, ascending
+        self.latest: dict[int, int] = {}  # comment number -> its change in the ring
+        self.early: dict[int, Change] = {}  # arrived before the numbers in front of them
+        self.room = ""  # rendered state of room and video
+        self.elsewhere: dict[str, tuple[int, float]] = {}  # process -> its viewers, told when
+        self.told = (-1, 0.0)  # own viewers as last told to the others, when
+        self.watching = 0
+        self.notice_version = 0
+        self._counted = 0.0
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._healing = False
+        self._flush_handle: asyncio.Handle | None = None
+        self._next_flush = 0.0
+        self._reads: dict[Cursor | None, list[Seat]] = {}
+        self._reading = asyncio.Semaphore(READS_AT_ONCE)
+
+    # --- life ---------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Read where the stream is, then listen. Raises Stream.DoesNotExist."""
+        batch, room = await in_database(_open)(self.stream_id)
+        self.epoch, self.room, self.notice_version = batch.epoch, room, 1
+        self.floor = self.head = max(0, batch.head - RING)
+        self._apply(batch)
+        self.spawn(self._listen())
+
+    def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._flush_handle:
+            self._flush_handle.cancel()
+
+    def spawn(self, work: Any) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _listen(self) -> None:
+        """Receive from the video's group for as long as the hub lives, through every failure."""
+        layer = get_channel_layer()
+        assert layer is not None, "settings.CHANNEL_LAYERS has a default"
+        group = stream.group_name(self.stream_id)
+        while True:
+            channel = None
+            try:
+                channel = await layer.new_channel()
+                await layer.group_add(group, channel)
+                self.heal()  # what was announced before we listened
+                while True:
+                    self.receive(await layer.receive(channel))
+            except Exception as error:
+                logger.warning(
+                    "stream %s: not listening: %s", self.stream_id, type(error).__name__
+                )
+                await asyncio.sleep(1)
+            finally:
+                if channel:
+                    try:
+                        async with asyncio.timeout(stream.PUBLISH_SECONDS):
+                            await layer.group_discard(group, channel)
+                    except Exception as error:
+                        logger.info(
+                            "stream %s: group_discard: %s", self.stream_id, type(error).__name__
+                        )
+
+    # --- seats --------------------------------------------------------------------------------
+
+    def join(self, seat: Seat, cursor: Cursor | None) -> None:
+        """Seat a socket whose page stands at `cursor`; what it missed is sent to it next."""
+        self.seats.add(seat)
+        if cursor and cursor.epoch == self.epoch and self.floor <= cursor.change <= self.head:
+            seat.cursor = cursor.change
+        else:
+            # Older than the ring, or newer than the doorbell: the database knows.
+            self._read(seat, cursor)
+        if time.monotonic() - self._counted > 1.0:
+            self._count()
+        self._schedule()
+
+    def leave(self, seat: Seat) -> None:
+        self.seats.discard(seat)
+        if seat.sending:
+            seat.sending.cancel()
+
+    # --- changes in ---------------------------------------------------------------------------
+
+    def receive(self, message: dict[str, Any]) -> None:
+        """Take one message of the group. Nothing is trusted to arrive, once, or in order."""
+        kind = message.get("type")
+        if kind == "presence":
+            self.elsewhere[message["process"]] = (message["viewers"], time.monotonic())
+            return
+        if kind == "room":
+            self.spawn(fanout.look())
+            return
+        if message["epoch"] != self.epoch:
+            self.heal()
+            return
+        change = Change(message["change"], message["number"], message["public"], message["staff"])
+        if change.change <= self.head:
+            return
+        self.early[change.change] = change
+        self._take_early()
+        if self.early:
+            self.heal(after=GAP_SECONDS)
+
+    def _take_early(self) -> None:
+        while (change := self.early.pop(self.head + 1, None)) is not None:
+            self._append(change)
+        self._schedule()
+
+    def _append(self, change: Change) -> None:
+        # The comment's earlier state leaves the ring: nobody is sent a text that was removed.
+        superseded = self.latest.get(change.number)
+        if superseded is not None:
+            del self.ring[superseded]
+        self.ring[change.change] = change
+        self.latest[change.number] = self.head = change.change
+        while len(self.ring) > RING:
+            self.floor, oldest = next(iter(self.ring.items()))
+            del self.ring[self.floor]
+            del self.latest[oldest.number]
+
+    def heal(self, *, after: float = 0.0) -> None:
+        """Read from the database what is beyond `head`; one read at a time for all seats."""
+        if not self._healing:
+            self._healing = True
+            self.spawn(self._heal(after))
+
+    async def _heal(self, after: float) -> None:
+        try:
+            await asyncio.sleep(after)
+            cursor = Cursor(self.epoch, self.head)
+            self._apply(await in_database(stream.catch_up)(self.stream_id, cursor))
+        except Exception as error:
+            # The safety poll comes back to it.
+            logger.warning("stream %s: not healed: %s", self.stream_id, type(error).__name__)
+        finally:
+            self._healing = False
+
+    def _apply(self, batch: Batch) -> None:
+        if batch.reset:
+            self.epoch = batch.epoch
+            self.ring.clear()
+            self.latest.clear()
+            self.early.clear()
+            self.head = self.floor = batch.head
+            self._deliver(batch, [seat for seat in self.seats if not seat.reading])
+            return
+        for change in batch.changes:
+            if change.change > self.head:
+                self._append(change)
+        self.head = max(self.head, batch.head)
+        self.early = {n: change for n, change in self.early.items() if n > self.head}
+        self._take_early()
+
+    # --- frames out ---------------------------------------------------------------------------
+
+    def _schedule(self) -> None:
+        if self._flush_handle is None:
+            wait = self._next_flush - self._loop.time()
+            if wait > 0:
+                self._flush_handle = self._loop.call_later(wait, self._flush)
+            else:
+                self._flush_handle = self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Send every free seat what lies beyond its cursor; a busy one is served when it is free."""
+        self._flush_handle = None
+        started = self._loop.time()
+        groups: defaultdict[tuple[int, int, bool], list[Seat]] = defaultdict(list)
+        for seat in self.seats:
+            behind = seat.cursor < self.head or seat.notice != self.notice_version
+            if behind and seat.sending is None and not seat.reading:
+                groups[seat.cursor, seat.notice, seat.staff].append(seat)
+        for (cursor, notice, staff), seats in groups.items():
+            if cursor < self.floor:
+                for seat in seats:
+                    self._read(seat, Cursor(self.epoch, cursor))
+                continue
+            text = self._beyond(cursor, staff=staff) if cursor < self.head else ""
+            if notice != self.notice_version:
+                text += self._notice()
+            self._send(seats, text, max(cursor, self.head))
+        now = self._loop.time()
+        self._next_flush = now + min(PACE_AT_MOST, PACE * (now - started))
+
+    def _beyond(self, cursor: int, *, staff: bool) -> str:
+        """The states beyond `cursor`, in order, and the cursor that a page has with them."""
+        states: list[str] = []
+        for change in reversed(self.ring.values()):
+            if change.change <= cursor:
+                break
+            states.append(change.staff if staff else change.public)
+        states.reverse()
+        return "".join(states) + cursor_element(Cursor(self.epoch, self.head))
+
+    def _send(self, seats: Iterable[Seat], text: str, cursor: int) -> None:
+        message = {"type": "websocket.send", "text": text}
+        for seat in seats:
+            seat.cursor = cursor
+            seat.notice = self.notice_version
+            # Started eagerly, a send to a peer that reads is done without a task switch.
+            sending = asyncio.Task(
+                seat.send(message),  # type: ignore[arg-type]  an ASGI send is a coroutine function
+                loop=self._loop,
+                eager_start=True,
+            )
+            if sending.done():
+                self._sent(seat, sending)
+            else:
+                seat.sending = sending
+                seat.since = self._loop.time()
+                sending.add_done_callback(partial(self._sent, seat))
+
+    def _sent(self, seat: Seat, sending: asyncio.Task[None]) -> None:
+        seat.sending = None
+        if not sending.cancelled() and (error := sending.exception()):
+            logger.info("stream %s: a send failed: %s", self.stream_id, type(error).__name__)
+            self.seats.discard(seat)  # its consumer learns of the lost peer by itself
+        elif seat.cursor < self.head:
+            self._schedule()
+
+    def _read(self, seat: Seat, cursor: Cursor | None) -> None:
+        """Catch a seat up from the database; seats at the same cursor share one read."""
+        seat.reading = True
+        waiting = self._reads.get(cursor)
+        if waiting is not None:
+            waiting.append(seat)
+        else:
+            self._reads[cursor] = [seat]
+            self.spawn(self._read_for(cursor))
+
+    async def _read_for(self, cursor: Cursor | None) -> None:
+        batch = None
+        try:
+            async with self._reading:
+                batch = await in_database(stream.catch_up)(self.stream_id, cursor)
+        except Exception as error:
+            logger.warning("stream %s: no catch-up: %s", self.stream_id, type(error).__name__)
+        seats = [seat for seat in self._reads.pop(cursor) if seat in self.seats]
+        if batch is None:
+            for seat in seats:
+                self.seats.discard(seat)
+                self.spawn(_ignore_errors(seat.close(1013)))
+            return
+        for seat in seats:
+            seat.reading = False
+        self._deliver(batch, seats)
+
+    def _deliver(self, batch: Batch, seats: list[Seat]) -> None:
+        """Send a batch as it was read, and bring the seats to its head."""
+        cursor = Cursor(batch.epoch, batch.head)
+        for staff in (False, True):
+            audience = [seat for seat in seats if seat.staff is staff]
+            if not audience:
+                continue
+            states = "".join(c.staff if staff else c.public for c in batch.changes)
+            if batch.reset:
+                text = reset_frame(states, cursor)
+            else:
+                text = states + cursor_element(cursor)
+            for seat in audience:
+                if seat.sending is not None:
+                    # A reset meets a send under way: this seat reads for itself when it is free.
+                    seat.reading = True
+                    seat.sending.add_done_callback(partial(self._read_again, seat))
+            free = [seat for seat in audience if not seat.reading]
+            self._send(free, text + self._notice(), batch.head)
+        self._schedule()
+
+    def _read_again(self, seat: Seat, _sent: asyncio.Task[None]) -> None:
+        self._read(seat, None)
+
+    # --- the room -----------------------------------------------------------------------------
+
+    def _notice(self) -> str:
+        return self.room + watching_element(self.watching)
+
+    def set_room(self, room: str) -> None:
+        """Show a new state of room and video, where it differs from what pages have."""
+        if room != self.room:
+            self.room = room
+            self.notice_version += 1
+            self._schedule()
+
+    def _count(self) -> None:
+        """Add up who watches here and elsewhere; pages are told of changes from 1% on."""
+        now = self._counted = time.monotonic()
+        self.elsewhere = {
+            process: (viewers, at)
+            for process, (viewers, at) in self.elsewhere.items()
+            if process != PROCESS and now - at < PRESENCE_SECONDS
+        }
+        watching = len(self.seats) + sum(viewers for viewers, _at in self.elsewhere.values())
+        if watching != self.watching and abs(watching - self.watching) * 100 >= self.watching:
+            self.watching = watching
+            self.notice_version += 1
+
+    def tick(self) -> None:
+        """Every POLL_SECONDS: tell the other processes our viewers, drop peers that do not read."""
+        now = time.monotonic()
+        viewers, at = self.told
+        if viewers != len(self.seats) or now - at > PRESENCE_SECONDS / 2:
+            self.told = (len(self.seats), now)
+            message = {"type": "presence", "process": PROCESS, "viewers": len(self.seats)}
+            self.spawn(stream.send(self.stream_id, message))
+        self._count()
+        self._schedule()
+        for seat in [seat for seat in self.seats if seat.sending]:
+            if self._loop.time() - seat.since > BUSY_AT_MOST:
+                self.leave(seat)
+                self.spawn(_ignore_errors(seat.close(1013)))
+
+
+async def _ignore_errors(work: Awaitable[None]) -> None:
+    """Closing a socket that is already gone is no error."""
+    try:
+        await work
+    except Exception as error:
+        logger.info("closing a socket: %s", type(error).__name__)
+
+
+def cursor_element(cursor: Cursor) -> str:
+    """Carries a frame's cursor; htmx takes it out, as it has no target."""
+    return f'<hx-partial data-cursor="{cursor}"></hx-partial>'
+
+
+def reset_frame(states: str, cursor: Cursor) -> str:
+    """The latest window whole: it replaces the content of the list."""
+    return (
+        f'<hx-partial hx-target="#comments" hx-swap="innerHTML" data-cursor="{cursor}">'
+        f"{states}</hx-partial>"
+    )
+
+
+def watching_element(watching: int) -> str:
+    return (
+        '<hx-partial hx-target="#watching" hx-swap="innerHTML">'
+        f'<data value="{watching}">{watching}</data></hx-partial>'
+    )
+
+
+def _open(stream_id: int) -> tuple[Batch, str]:
+    room = Stream.objects.select_related("video").get(pk=stream_id)
+    cursor = Cursor(room.epoch, max(0, room.head - RING))
+    return stream.catch_up(stream_id, cursor), render_room(room)
+
+
+def render_room(room: Stream) -> str:
+    """What every page shows of the room and its video, apart from comments."""
+    return render_to_string("comments/_room_frame.html", {"room": room, "video": room.video})
+
+
+class Fanout:
+    """The hubs of this process, by stream, and the safety poll over all of them."""
+
+    def __init__(self) -> None:
+        self.hubs: dict[int, Hub] = {}
+        self._starting: dict[int, asyncio.Task[Hub]] = {}
+        self._poll: asyncio.Task[None] | None = None
+        self._looking = False
+
+    async def join(self, stream_id: int, seat: Seat, cursor: Cursor | None) -> None:
+        """Seat a socket in its video's hub. Raises Stream.DoesNotExist, or a database's error."""
+        hub = self.hubs.get(stream_id)
+        if hub is None:
+            starting = self._starting.get(stream_id)
+            if starting is None:
+                starting = asyncio.ensure_future(self._start(stream_id))
+                self._starting[stream_id] = starting
+            # Shielded: whoever came first may leave while others wait for the same hub.
+            hub = await asyncio.shield(starting)
+            self.hubs.setdefault(stream_id, hub)
+        self.hubs[stream_id].join(seat, cursor)
+
+    async def _start(self, stream_id: int) -> Hub:
+        try:
+            stream.attach(asyncio.get_running_loop())
+            hub = Hub(stream_id)
+            await hub.start()
+            self.hubs[stream_id] = hub
+            if self._poll is None:
+                self._poll = asyncio.ensure_future(self._keep_polling())
+            return hub
+        finally:
+            del self._starting[stream_id]
+
+    def leave(self, stream_id: int, seat: Seat) -> None:
+        hub = self.hubs.get(stream_id)
+        if hub is None:
+            return
+        hub.leave(seat)
+        if not hub.seats:
+            del self.hubs[stream_id]
+            hub.stop()
+
+    async def _keep_polling(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            for hub in self.hubs.values():
+                hub.tick()
+            await self.look()
+
+    async def look(self) -> None:
+        """One query for all active streams: where each stands, and how its room is."""
+        if not self.hubs or self._looking:
+            return
+        self._looking = True
+        heads = {stream_id: hub.head for stream_id, hub in self.hubs.items()}
+        try:
+            found = await in_database(_look)(list(heads))
+        except Exception as error:
+            logger.warning("safety poll failed: %s", type(error).__name__)
+            return
+        finally:
+            self._looking = False
+        for stream_id, head_before in heads.items():
+            hub = self.hubs.get(stream_id)
+            if hub is None:
+                continue
+            if stream_id not in found:
+                for seat in list(hub.seats):
+                    hub.spawn(_ignore_errors(seat.close(4404)))
+                continue
+            epoch, head, room = found[stream_id]
+            hub.set_room(room)
+            # Behind us (a restored backup), of another history, or ahead of us: read it.
+            if epoch != hub.epoch or head > hub.head or head < head_before:
+                hub.heal()
+
+    async def close_all(self, code: int, *, seconds: float) -> None:
+        """Close every socket with `code`, spread evenly over `seconds`."""
+        seats = [seat for hub in self.hubs.values() for seat in hub.seats]
+        for seat in seats:
+            task = asyncio.ensure_future(_ignore_errors(seat.close(code)))
+            await asyncio.sleep(seconds / len(seats))
+            del task
+
+
+def _look(stream_ids: list[int]) -> dict[int, tuple[str, int, str]]:
+    rooms = Stream.objects.select_related("video").filter(pk__in=stream_ids)
+    return {room.pk: (room.epoch, room.head, render_room(room)) for room in rooms}
+
+
+fanout = Fanout()

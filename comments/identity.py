@@ -1,0 +1,114 @@
+"""Who acts: from a session, an account or a command line to a viewer with known authority.
+
+Nothing of it is trusted from the client, and nothing is remembered on a socket: every action
+reads session, account and viewer anew, so signing out, a new password, a demotion or a
+deactivation count from the next action on.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, cast
+
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.sessions.backends.base import SessionBase
+from django.http import HttpRequest
+
+from comments.limits import address_of
+from comments.models import MODERATE, Comment, Stream, Viewer
+
+SESSION_VIEWER = "viewer"  # the session's entry that holds its viewer's id
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts: a viewer (None without a session), its account if signed in, its address's hash."""
+
+    viewer: Viewer | None
+    user: User | None = None
+    address: str = ""
+
+    def can_moderate(self, stream: Stream) -> bool:
+        """Site-wide by permission, or of this one video."""
+        if self.user is None or not self.user.is_active:
+            return False
+        return (
+            self.user.has_perm(MODERATE) or stream.moderators.filter(pk=self.user.pk).exists()
+        )
+
+    def badge(self, stream: Stream) -> str:
+        """The mark beside the name, drawn by the server alone."""
+        if self.user is None:
+            return Comment.Badge.NONE
+        if self.user.is_staff:
+            return Comment.Badge.STAFF
+        return Comment.Badge.MODERATOR if self.can_moderate(stream) else Comment.Badge.NONE
+
+
+def actor_of_request(request: HttpRequest) -> Actor:
+    """Who sent an HTTP request. Makes the session and its viewer where there is none."""
+    address = address_of(
+        {"x-forwarded-for": request.headers.get("x-forwarded-for", "")},
+        request.META.get("REMOTE_ADDR") or "",
+    )
+    user = _account(request.user)
+    viewer = _viewer_of(request.session, user)
+    if viewer is None:
+        viewer = Viewer.objects.create(user=user)
+        request.session[SESSION_VIEWER] = viewer.pk
+    return Actor(viewer, user, address)
+
+
+def actor_of_session(session_key: str | None, address: str) -> Actor:
+    """Who is behind a socket's session now; without viewer when the session has ended."""
+    if not session_key:
+        return Actor(None, None, address)
+    engine = import_module(settings.SESSION_ENGINE)
+    session: SessionBase = engine.SessionStore(session_key)
+    # get_user checks backend, password hash and is_active, and asks nothing else of a request.
+    user = _account(get_user(cast(HttpRequest, _WithSession(session))))
+    return Actor(_viewer_of(session, user), user, address)
+
+
+def actor_of_account(user: User) -> Actor:
+    """An account at a door without session: admin, command line."""
+    return Actor(viewer_of_account(user) or Viewer.objects.create(user=user), user)
+
+
+def viewer_of_account(user: User) -> Viewer | None:
+    """The account's viewer: the first that it claimed, the same from every browser."""
+    return Viewer.objects.select_related("user").filter(user=user).order_by("pk").first()
+
+
+def claim(session: SessionBase, user: User) -> None:
+    """At sign-in the account claims the session's viewer; what that viewer wrote stays its own.
+
+    An account that has a viewer already goes on as that one. At sign-out the viewer stays with
+    the account, and the browser is somebody new.
+    """
+    Viewer.objects.filter(pk=session.get(SESSION_VIEWER), user=None).update(user=user)
+    viewer = viewer_of_account(user)
+    if viewer is not None:
+        session[SESSION_VIEWER] = viewer.pk
+
+
+class _WithSession:
+    def __init__(self, session: SessionBase) -> None:
+        self.session = session
+
+
+def _account(user: User | AnonymousUser | Any) -> User | None:
+    return user if isinstance(user, User) and user.is_active else None
+
+
+def _viewer_of(session: SessionBase, user: User | None) -> Viewer | None:
+    """The session's viewer, if it still belongs to whom the session belongs to."""
+    viewer = (
+        Viewer.objects.select_related("user").filter(pk=session.get(SESSION_VIEWER)).first()
+        if session.get(SESSION_VIEWER)
+        else None
+    )
+    if viewer is not None and viewer.user == user:
+        return viewer
+    return viewer_of_account(user) if user else None

@@ -1,0 +1,189 @@
+"""Stream, Viewer and Comment. Only `comments.services` writes streams' numbers and comments."""
+
+import secrets
+from typing import Self
+from zlib import crc32
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import F
+from django.utils.translation import gettext_lazy as _
+
+from comments.names import random_name
+from videos.models import Video
+
+MODERATE = "comments.moderate_comment"  # the permission that makes a moderator of every video
+
+
+def new_epoch() -> str:
+    return secrets.token_hex(4)
+
+
+def new_handle() -> str:
+    return secrets.token_hex(6)
+
+
+class Stream(models.Model):
+    """The comments of one video: its change counter and its settings. One row per video.
+
+    `head` is the number of the last change. It moves in the same transaction as the change that
+    it numbers, and its row lock is held until the commit: commit order is number order, and a
+    rollback leaves no hole. `epoch` names this history of numbers; restoring a backup takes a new
+    one, so that a cursor from the other history is not mistaken for one of this.
+    """
+
+    video = models.OneToOneField(Video, on_delete=models.CASCADE, related_name="stream")
+    head = models.BigIntegerField(default=0, editable=False)
+    epoch = models.CharField(max_length=8, default=new_epoch, editable=False)
+    max_length = models.PositiveSmallIntegerField(
+        _("longest comment"),
+        default=500,
+        validators=[MinValueValidator(1), MaxValueValidator(2000)],
+        help_text=_("In characters as a reader counts them, 1 to 2000."),
+    )
+    accepting = models.BooleanField(
+        _("accept comments"),
+        default=True,
+        help_text=_("Off: nobody can comment, what stands stays. An ended video accepts none."),
+    )
+    moderators = models.ManyToManyField(
+        settings.AUTH_USER_MODEL,
+        blank=True,
+        verbose_name=_("moderators"),
+        help_text=_("May remove and restore comments of this video."),
+    )
+
+    class Meta:
+        verbose_name = _("comment stream")
+        verbose_name_plural = _("comment streams")
+
+    def __str__(self) -> str:
+        return str(self.video)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether comments are taken now."""
+        return self.accepting and self.video.state != Video.State.ENDED
+
+    def advance(self) -> int:
+        """Take the next change number; the row stays locked until the transaction ends."""
+        self.head = F("head") + 1  # type: ignore[assignment]
+        self.save(update_fields=["head"])  # UPDATE ... RETURNING: head is the new number again
+        return self.head
+
+
+class Viewer(models.Model):
+    """Whoever watches from one session; an account's viewer once that session signs in.
+
+    The session holds the viewer's id; the session key is stored nowhere else. `handle` is the
+    public, stable name of the viewer in pages and frames.
+    """
+
+    handle = models.CharField(_("handle"), max_length=12, unique=True, default=new_handle)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="viewers",
+        verbose_name=_("account"),
+    )
+    name = models.CharField(_("name"), max_length=120, default=random_name)
+    renamed_at = models.DateTimeField(_("renamed at"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("viewer")
+        verbose_name_plural = _("viewers")
+
+    def __str__(self) -> str:
+        return self.display_name
+
+    @property
+    def display_name(self) -> str:
+        """The account's name for a signed-in viewer, the chosen (or given) one for others."""
+        if self.user:
+            return self.user.get_full_name() or self.user.get_username()
+        return self.name
+
+    @property
+    def colour(self) -> int:
+        return colour_of(self.handle)
+
+
+def colour_of(handle: str) -> int:
+    """Which of the eight name colours (0 to 7) a viewer has: steady, from the handle alone."""
+    return crc32(handle.encode()) % 8
+
+
+class CommentQuerySet(models.QuerySet["Comment"]):
+    def for_fragments(self) -> Self:
+        """With everything that `comments/_comment.html` shows, in one query."""
+        return self.select_related("author")
+
+    def visible(self) -> Self:
+        return self.filter(state=Comment.State.VISIBLE)
+
+    def changed_since(self, change: int) -> Self:
+        return self.filter(change__gt=change).order_by("change")
+
+    def before(self, number: int) -> Self:
+        return self.filter(number__lt=number)
+
+
+class Comment(models.Model):
+    """One comment in its present state; what it was before is not kept.
+
+    `number` is the stream's counter when it was posted: its place on screen, and its name within
+    the video. `change` is the counter at its last change. `key` is made by the client: a retry
+    with the same key by the same author finds the comment that already stands.
+    """
+
+    class State(models.TextChoices):
+        VISIBLE = "visible", _("visible")
+        REMOVED = "removed", _("removed")
+
+    class Badge(models.TextChoices):
+        NONE = "", _("none")
+        STAFF = "staff", _("staff")
+        MODERATOR = "mod", _("moderator")
+
+    stream = models.ForeignKey(Stream, on_delete=models.CASCADE, related_name="comments")
+    number = models.BigIntegerField(_("number"), editable=False)
+    change = models.BigIntegerField(_("change"), editable=False)
+    author = models.ForeignKey(
+        Viewer, on_delete=models.PROTECT, related_name="comments", verbose_name=_("author")
+    )
+    key = models.UUIDField(_("key"), editable=False)
+    author_name = models.CharField(_("name"), max_length=200)
+    badge = models.CharField(_("badge"), max_length=5, choices=Badge, blank=True)
+    body = models.TextField(_("text"))
+    address = models.CharField(max_length=32, blank=True, editable=False)
+    state = models.CharField(_("state"), max_length=10, choices=State, default=State.VISIBLE)
+    removed_by = models.CharField(_("removed by"), max_length=200, blank=True)
+    posted_at = models.DateTimeField(_("posted at"))
+
+    objects = CommentQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("comment")
+        verbose_name_plural = _("comments")
+        permissions = [("moderate_comment", _("Can remove and restore comments of every video"))]
+        constraints = [
+            models.UniqueConstraint(fields=["stream", "number"], name="comment_number"),
+            models.UniqueConstraint(fields=["stream", "change"], name="comment_change"),
+            models.UniqueConstraint(fields=["stream", "author", "key"], name="comment_key"),
+        ]
+        indexes = [
+            # What the flood limits count: the last seconds of one author, of one address.
+            models.Index(fields=["author", "posted_at"], name="comment_author_time"),
+            models.Index(fields=["address", "posted_at"], name="comment_address_time"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.author_name}: {self.body[:60]}"
+
+    @property
+    def is_removed(self) -> bool:
+        return self.state == self.State.REMOVED

@@ -1,0 +1,22 @@
+"""The socket's path, and an answer for every other one."""
+
+from typing import Any
+
+from channels.routing import URLRouter
+from django.urls import path, re_path
+
+from comments.consumers import CommentConsumer
+
+
+async def no_such_socket(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Refuse the handshake (403); Channels' router would raise, a 500 with a traceback (FACTS 9)."""
+    await receive()
+    await send({"type": "websocket.close", "code": 4404})
+
+
+application = URLRouter(
+    [
+        path("ws/videos/<slug:slug>/", CommentConsumer.as_asgi()),
+        re_path(r"", no_such_socket),
+    ]
+)

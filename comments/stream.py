@@ -1,0 +1,201 @@
+"""A comment's fragment, its publication, and what a page has missed.
+
+The database is the stream; the channel layer is only the doorbell. `publish` may be lost, doubled
+or reordered on its way: `catch_up` reads the same states from the database.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+from django.template.loader import get_template
+
+from comments.models import Comment, Stream
+from comments.text import parts
+
+logger = logging.getLogger(__name__)
+
+WINDOW = 50  # comments that a page starts with, and that each older page adds
+RESUME_AT_MOST = 500  # changes behind which a page is sent what it missed; further off, the window
+PUBLISH_SECONDS = 0.5  # the most that a publication may take before it is given up and counted
+
+publish_errors = 0  # publications that failed or timed out; the safety poll delivered instead
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where a page stands: all comments with change <= `change` of the history `epoch`."""
+
+    epoch: str
+    change: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.change}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Cursor | None":
+        """None for what is not a cursor; its page is then sent the window anew."""
+        epoch, _, change = text.partition("-")
+        if len(epoch) == 8 and change.isascii() and change.isdigit() and len(change) <= 18:
+            return cls(epoch, int(change))
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One numbered state of one comment, rendered once for each audience."""
+
+    change: int
+    number: int
+    public: str
+    staff: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What `catch_up` and `window` answer: changes in order, up to and including `head`.
+
+    `reset` tells that these are the latest window whole, which replaces what a page has.
+    """
+
+    epoch: str
+    head: int
+    changes: list[Change]
+    reset: bool
+
+
+def fragment(comment: Comment, *, staff: bool) -> str:
+    """The comment's `<li>` for one audience. Nothing in it depends on who looks at it."""
+    return get_template("comments/_comment.html").render(
+        {"comment": comment, "parts": parts(comment.body), "staff": staff}
+    )
+
+
+def render(comment: Comment) -> Change:
+    """The comment's present state for both audiences (one rendering where they see the same)."""
+    public = fragment(comment, staff=False)
+    staff = fragment(comment, staff=True) if comment.is_removed else public
+    return Change(comment.change, comment.number, public, staff)
+
+
+def catch_up(stream_id: int, cursor: Cursor | None) -> Batch:
+    """The states of all comments that changed after `cursor`, in order of change.
+
+    A page that is too far behind, without cursor, of another epoch or ahead of the database gets
+    a reset. Raises Stream.DoesNotExist. Reads the head first: what commits between the two reads
+    shows as changes beyond that head, never as a hole, since commit order is number order.
+    """
+    stream = Stream.objects.get(pk=stream_id)
+    if (
+        cursor is None
+        or cursor.epoch != stream.epoch
+        or not stream.head - RESUME_AT_MOST <= cursor.change <= stream.head
+    ):
+        return _window(stream)
+    if cursor.change == stream.head:
+        return Batch(stream.epoch, stream.head, [], reset=False)
+    changed = stream.comments.for_fragments().changed_since(cursor.change)  # type: ignore[attr-defined]
+    changes = [render(comment) for comment in changed]
+    head = max(stream.head, changes[-1].change if changes else 0)
+    return Batch(stream.epoch, head, changes, reset=False)
+
+
+def _window(stream: Stream) -> Batch:
+    """The latest comments whole, oldest first; removed ones are not among them."""
+    # What commits after the head was read may be among these; it comes again, as an upsert.
+    comments = window_comments(stream, staff=True)
+    return Batch(stream.epoch, stream.head, [render(c) for c in comments], reset=True)
+
+
+def window_comments(
+    stream: Stream, *, staff: bool, before: int | None = None
+) -> list[Comment]:
+    """The latest WINDOW comments (before a number), oldest first: the page, and its older pages.
+
+    Staff also see removed comments, and so that both see the same stretch of the stream the
+    window is the latest 50 *visible* ones with, for staff, the removed ones between them.
+    """
+    comments = Comment.objects.for_fragments().filter(stream=stream)
+    if before is not None:
+        comments = comments.before(before)
+    visible = list(comments.visible().order_by("-number")[:WINDOW])
+    if staff:
+        if len(visible) == WINDOW:
+            comments = comments.filter(number__gte=visible[-1].number)
+        return list(comments.order_by("-number")[: 10 * WINDOW])[::-1]
+    return visible[::-1]
+
+
+def older_than(stream: Stream, comments: list[Comment]) -> int | None:
+    """The number before which a page that begins with `comments` goes on; None at the beginning."""
+    if not comments:
+        return None
+    first = comments[0].number
+    return first if stream.comments.filter(number__lt=first).exists() else None
+
+
+def group_name(stream_id: int) -> str:
+    return f"comments.{stream_id}"
+
+
+_loop: asyncio.AbstractEventLoop | None = None
+_publications: set[asyncio.Task[None]] = set()
+
+
+def attach(loop: asyncio.AbstractEventLoop) -> None:
+    """Tell `publish` which event loop serves this process, so that it need not wait for it."""
+    global _loop
+    _loop = loop
+
+
+def publish(comment: Comment) -> None:
+    """Tell every process about a comment's new state. Called after the commit, never raises.
+
+    Does not block the poster: in a serving process the message is sent from its event loop. A
+    publication that fails is counted; the hubs find the change by their safety poll.
+    """
+    change = render(comment)
+    _ring(
+        comment.stream_id,
+        {
+            "type": "change",
+            "epoch": comment.stream.epoch,
+            "change": change.change,
+            "number": change.number,
+            "public": change.public,
+            "staff": change.staff,
+        },
+    )
+
+
+def announce_room(stream_id: int) -> None:
+    """Tell every process to read again whether the room is open and what its video does."""
+    _ring(stream_id, {"type": "room"})
+
+
+def _ring(stream_id: int, message: dict[str, object]) -> None:
+    if _loop is not None and _loop.is_running():
+        _loop.call_soon_threadsafe(_start_sending, stream_id, message)
+    else:
+        async_to_sync(send)(stream_id, message)
+
+
+def _start_sending(stream_id: int, message: dict[str, object]) -> None:
+    task = asyncio.ensure_future(send(stream_id, message))
+    _publications.add(task)
+    task.add_done_callback(_publications.discard)
+
+
+async def send(stream_id: int, message: dict[str, object]) -> None:
+    """`group_send` to the stream's hubs in all processes; bounded in time, errors are counted."""
+    global publish_errors
+    layer = get_channel_layer()
+    assert layer is not None, "settings.CHANNEL_LAYERS has a default"
+    try:
+        async with asyncio.timeout(PUBLISH_SECONDS):
+            await layer.group_send(group_name(stream_id), message)
+    except Exception as error:
+        publish_errors += 1
+        logger.warning("stream %s: publish failed: %s", stream_id, type(error).__name__)

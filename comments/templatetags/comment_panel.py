@@ -1,0 +1,48 @@
+"""`{% comment_panel video %}`: the comments beside a video, ready to live on over the socket."""
+
+import uuid
+from typing import Any
+
+from django import template
+from django.http import HttpRequest
+from django.template.context import Context
+
+from comments import stream
+from comments.identity import actor_of_request
+from comments.limits import NAME_CHARACTERS
+from comments.models import Stream
+from comments.stream import Cursor
+from videos.models import Video
+
+register = template.Library()
+
+
+@register.inclusion_tag("comments/_panel.html", takes_context=True)
+def comment_panel(context: Context, video: Video) -> dict[str, Any]:
+    """The panel as this session sees it. Makes the session and its viewer where there is none.
+
+    `refusal` and `draft` in the page's context are what the plain form came to.
+    """
+    request: HttpRequest = context["request"]
+    actor = actor_of_request(request)
+    # The head before the comments: what commits in between comes again over the socket.
+    room = Stream.objects.select_related("video").get(video=video)
+    staff = actor.can_moderate(room)
+    comments = stream.window_comments(room, staff=staff)
+    return {
+        "request": request,
+        "csrf_token": context.get("csrf_token"),
+        "video": video,
+        "room": room,
+        "viewer": actor.viewer,
+        "user": actor.user,
+        "badge": actor.badge(room),
+        "staff": staff,
+        "rows": [stream.fragment(comment, staff=staff) for comment in comments],
+        "older": stream.older_than(room, comments),
+        "cursor": Cursor(room.epoch, room.head),
+        "key": uuid.uuid4(),
+        "name_characters": NAME_CHARACTERS,
+        "refusal": context.get("refusal"),
+        "draft": context.get("draft", {}),
+    }

@@ -1,0 +1,20 @@
+"""Where the stream's ORM calls run: `database_sync_to_async`, in a few threads of their own.
+
+The default is one thread for the whole process: one slow query there holds back every other
+socket (FACTS 6). HTTP requests have threads of their own anyway.
+"""
+
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from channels.db import database_sync_to_async
+
+THREADS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="stream-db")
+
+
+def in_database[**P, R](function: Callable[P, R]) -> Callable[P, Awaitable[R]]:
+    """`function`, to be awaited; its database connection is looked after before and behind it."""
+    wrapped: Callable[P, Awaitable[R]] = database_sync_to_async(
+        function, thread_sensitive=False, executor=THREADS
+    )
+    return wrapped

@@ -1,0 +1,87 @@
+"""Comments over plain HTTP: older pages, and the form that works without JavaScript."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, render
+from django.views.decorators.http import require_http_methods
+from django_htmx.middleware import HtmxDetails
+
+from comments import actions, stream
+from comments.errors import Code, Refused
+from comments.identity import Actor, actor_of_request
+from comments.models import Stream
+from videos.models import Video
+from videos.views import page
+
+STATUS = {
+    Code.TOO_FAST: 429,
+    Code.TOO_LONG: 400,
+    Code.EMPTY: 400,
+    Code.MALFORMED: 400,
+    Code.CLOSED: 409,
+    Code.SIGN_IN_REQUIRED: 403,
+    Code.NOT_ALLOWED: 403,
+    Code.NOT_FOUND: 404,
+    Code.TRY_AGAIN: 503,
+}
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def comments(request: HttpRequest, slug: str) -> HttpResponse:
+    """`/videos/<slug>/comments/`: GET ?before=<number> reads back, POST acts."""
+    video = get_object_or_404(Video, slug=slug)
+    room = get_object_or_404(Stream.objects.select_related("video"), video=video)
+    if request.method == "POST":
+        return _act(request, video, room)
+    return _older(request, room)
+
+
+def _older(request: HttpRequest, room: Stream) -> HttpResponse:
+    """Comments before a number (the latest without one): a fragment for htmx, else a whole page."""
+    before = request.GET.get("before")
+    if before is not None and not (
+        before.isascii() and before.isdigit() and 0 < int(before[:19]) < 2**63
+    ):
+        return render(request, "400.html", status=400)
+    actor = _actor(request)
+    staff = actor.can_moderate(room)
+    found = stream.window_comments(room, staff=staff, before=int(before) if before else None)
+    context = {
+        "room": room,
+        "video": room.video,
+        "rows": [stream.fragment(comment, staff=staff) for comment in found],
+        "older": stream.older_than(room, found),
+    }
+    template = "comments/_older.html" if request.htmx else "comments/older.html"  # type: ignore[attr-defined]
+    response = render(request, template, context)
+    response["Cache-Control"] = "private, no-store"
+    return response
+
+
+def _act(request: HttpRequest, video: Video, room: Stream) -> HttpResponse:
+    fields: dict[str, Any] = {"action": "post"} | request.POST.dict()
+    htmx: HtmxDetails = request.htmx  # type: ignore[attr-defined]
+    try:
+        outcome = actions.perform(actor_of_request(request), room.pk, fields)
+    except Refused as refusal:
+        status = STATUS[refusal.code]
+        if htmx:
+            answer = {"key": fields.get("key", ""), "refusal": refusal}
+            response = render(request, "comments/_answer.html", answer, status=status)
+        else:
+            # The page again, with the reason and the text: nothing typed is lost.
+            response = page(request, video, status=status, refusal=refusal, draft=fields)
+        if refusal.retry_after:
+            response["Retry-After"] = str(refusal.retry_after)
+        return response
+    if htmx:
+        answer = {"key": fields.get("key", ""), "action": fields["action"], "outcome": outcome}
+        return render(request, "comments/_answer.html", answer)
+    anchor = f"#c-{outcome.number}" if outcome.number else ""
+    return HttpResponseRedirect(video.get_absolute_url() + anchor, status=303)
+
+
+def _actor(request: HttpRequest) -> Actor:
+    """Who reads back: without making a session for whoever has none."""
+    return actor_of_request(request) if request.session.session_key else Actor(None)

@@ -1,0 +1,108 @@
+// The connection: asks for what the page lacks, says what state it is in, and sends actions.
+// htmx's hx-ws opens and reopens the socket; this module gives it the cursor and the delays.
+
+import { say } from "./words.js";
+
+const FIRST_DELAY = 1000; // ms; doubled with every failure in a row
+const LONGEST_DELAY = 30_000;
+const ANSWER_WITHIN = 10_000; // ms after which an unanswered action is sent again, with its key
+
+const panel = document.getElementById("panel");
+const list = document.getElementById("comments");
+const state = document.getElementById("link-state");
+
+let connection = null; // hx-ws's own record of the socket
+let failures = 0;
+let wasOpen = false;
+let leaving = false;
+let ended = false; // closed for good: the page does not come back by itself
+let retryAt = 0;
+let ticking = 0;
+
+/** Whether a frame sent now would reach the server. */
+export function isOpen() {
+  return connection?.socket?.readyState === WebSocket.OPEN;
+}
+
+/** Send an action now; false when there is no connection to send it over. */
+export function send(action) {
+  if (!isOpen()) return false;
+  connection.socket.send(JSON.stringify(action));
+  return true;
+}
+
+export { ANSWER_WITHIN };
+
+function show(name, words) {
+  panel.dataset.link = name;
+  state.textContent = words;
+}
+
+function withCursor() {
+  const url = new URL(connection.url);
+  url.searchParams.set("cursor", list.dataset.cursor);
+  connection.url = url.href;
+}
+
+function countDown() {
+  clearTimeout(ticking);
+  if (isOpen() || ended) return;
+  const seconds = Math.ceil((retryAt - Date.now()) / 1000);
+  show("offline", seconds > 0 ? say("offline", seconds) : say("offlineNow"));
+  if (seconds > 0) ticking = setTimeout(countDown, 1000);
+}
+
+panel.addEventListener("htmx:ws:before:connection", (event) => {
+  connection = event.detail.connection;
+  withCursor();
+  if (!failures && !wasOpen) show("connecting", say("connecting"));
+});
+
+panel.addEventListener("htmx:ws:after:connection", () => {
+  clearTimeout(ticking);
+  const back = wasOpen;
+  failures = 0;
+  wasOpen = true;
+  show("open", back ? say("back") : "");
+  if (back) ticking = setTimeout(() => isOpen() && show("open", ""), 4000);
+  panel.dispatchEvent(new CustomEvent("link:open"));
+});
+
+panel.addEventListener("htmx:ws:close", (event) => {
+  const { code, reason } = event.detail;
+  if (reason === "removed" || (leaving && code === 1000)) return;
+  withCursor(); // hx-ws reopens a hidden tab's socket without asking again (FACTS 14)
+  panel.dispatchEvent(new CustomEvent("link:closed"));
+  if (code === 1000 || code >= 4000) {
+    ended = true;
+    show("ended", say("closed"));
+    return;
+  }
+  if (document.hidden) return;
+  // Full jitter, so that everybody who was cut at once does not come back at once: hx-ws is
+  // handed the delay that was drawn, since its own jitter is too narrow.
+  const ceiling = Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** (failures + 1));
+  const delay = Math.round(Math.random() * ceiling);
+  failures += 1;
+  Object.assign(connection.config, { reconnectDelay: delay, reconnectJitter: 0 });
+  connection.attempt = 0;
+  retryAt = Date.now() + delay;
+  countDown();
+});
+
+// Back on line: do not wait for the timer. hx-ws looks after its socket on visibilitychange.
+addEventListener("online", () => {
+  if (!connection || isOpen() || ended) return;
+  clearTimeout(connection.timer);
+  document.dispatchEvent(new Event("visibilitychange"));
+});
+
+// Leaving the page, hx-ws closes its socket and forgets it; from the back/forward cache the page
+// is processed anew and resumes from its cursor (FACTS 14).
+addEventListener("pagehide", () => {
+  leaving = true;
+});
+addEventListener("pageshow", (event) => {
+  leaving = false;
+  if (event.persisted) window.htmx.process(panel, true);
+});

@@ -1,0 +1,137 @@
+// Actions on a comment: one menu for all rows, by mouse, touch and keyboard. Which actions there
+// are depends on the page's role; whether they are allowed, the server decides each time.
+
+import { send } from "./link.js";
+import { rowOf } from "./rows.js";
+
+const panel = document.getElementById("panel");
+const scroller = document.getElementById("stream");
+const list = document.getElementById("comments");
+const button = document.getElementById("row-menu-button");
+const menu = document.getElementById("row-menu");
+const isStaff = panel.dataset.staff === "true";
+
+let selected = 0; // number of the comment that the button stands at, and the keys act on
+
+const removed = (row) => row.dataset.state === "removed";
+
+const ALLOWED = {
+  remove: (row) => !removed(row) && (isStaff || row.classList.contains("is-mine")),
+  restore: (row) => removed(row) && isStaff,
+};
+
+function act(action, number) {
+  const row = rowOf(number);
+  if (row && ALLOWED[action](row)) send({ action, number, key: "" });
+}
+
+function select(row) {
+  rowOf(selected)?.classList.remove("is-selected");
+  selected = Number(row.dataset.number);
+  row.classList.add("is-selected");
+  const any = Object.values(ALLOWED).some((allowed) => allowed(row));
+  button.hidden = !any;
+  if (any) row.append(button);
+}
+
+// A new state replaces its row, and with it the selection and the button.
+panel.addEventListener("rows:changed", () => {
+  const row = rowOf(selected);
+  if (row && !row.classList.contains("is-selected")) select(row);
+  if (!button.isConnected) panel.append(button);
+});
+
+function items() {
+  return [...menu.children].filter((item) => !item.hidden);
+}
+
+function open() {
+  const row = rowOf(selected);
+  if (!row) return;
+  for (const item of menu.children) item.hidden = !ALLOWED[item.dataset.action](row);
+  menu.showPopover();
+  const at = button.getBoundingClientRect();
+  const { offsetWidth: width, offsetHeight: height } = menu;
+  const below = at.bottom + height + 8 < innerHeight;
+  menu.style.insetInlineStart = "auto";
+  menu.style.left = `${Math.max(8, at.right - width)}px`;
+  menu.style.top = `${below ? at.bottom + 4 : at.top - height - 4}px`;
+  button.setAttribute("aria-expanded", "true");
+  items()[0]?.focus();
+}
+
+function close({ refocus = false } = {}) {
+  if (!menu.matches(":popover-open")) return;
+  menu.hidePopover();
+  button.setAttribute("aria-expanded", "false");
+  if (refocus) scroller.focus({ preventScroll: true });
+}
+
+button.addEventListener("click", (event) => {
+  event.stopPropagation();
+  if (menu.matches(":popover-open")) close();
+  else open();
+});
+
+menu.addEventListener("click", (event) => {
+  const item = event.target.closest("[data-action]");
+  if (!item) return;
+  act(item.dataset.action, selected);
+  close({ refocus: true });
+});
+
+menu.addEventListener("keydown", (event) => {
+  const all = items();
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (step) {
+    event.preventDefault();
+    all[(all.indexOf(document.activeElement) + step + all.length) % all.length].focus();
+  } else if (event.key === "Escape" || event.key === "Tab") {
+    event.preventDefault();
+    close({ refocus: true });
+  }
+});
+
+document.addEventListener("click", (event) => {
+  if (!menu.contains(event.target)) close();
+});
+scroller.addEventListener("scroll", () => close(), { passive: true });
+
+list.addEventListener("pointerover", (event) => {
+  const row = event.target.closest("li");
+  if (event.pointerType === "mouse" && row && !menu.matches(":popover-open")) select(row);
+});
+
+list.addEventListener("click", (event) => {
+  const undo = event.target.closest("[data-undo]");
+  if (undo) return act("restore", Number(undo.dataset.undo));
+  const row = event.target.closest("li");
+  if (row && !event.target.closest("a")) select(row);
+});
+
+// The stream takes the keyboard: j/k or arrows choose a comment, Enter opens its menu.
+function step(by) {
+  const rows = [...list.children].filter((row) => !row.hidden);
+  if (!rows.length) return;
+  const at = rows.findIndex((row) => Number(row.dataset.number) === selected);
+  const next = at < 0 ? rows.length - 1 : Math.min(rows.length - 1, Math.max(0, at + by));
+  select(rows[next]);
+  rows[next].scrollIntoView({ block: "nearest" });
+}
+
+const KEYS = {
+  j: () => step(1),
+  ArrowDown: () => step(1),
+  k: () => step(-1),
+  ArrowUp: () => step(-1),
+  d: () => act("remove", selected),
+  u: () => act("restore", selected),
+  Enter: () => !button.hidden && open(),
+};
+
+scroller.addEventListener("keydown", (event) => {
+  if (event.target !== scroller || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (!KEYS[event.key]) return;
+  event.preventDefault();
+  KEYS[event.key]();
+});

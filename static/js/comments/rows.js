@@ -1,0 +1,232 @@
+// The list: what arrives is finished in the reader's language and role, the cursor moves on, the
+// place being read is held, and the list stays short.
+
+import { localise } from "../times.js";
+import { say } from "./words.js";
+
+const AT_MOST = 220; // rows; pruned to KEPT while the reader is at the bottom
+const KEPT = 200;
+const NEAR = 48; // px from the bottom that still count as being at it
+const ANNOUNCE_EVERY = 5000; // ms between announcements to screen readers
+
+const panel = document.getElementById("panel");
+const scroller = document.getElementById("stream");
+const list = document.getElementById("comments");
+const older = document.getElementById("older");
+const pill = document.getElementById("new-comments");
+const announce = document.getElementById("announce");
+const watching = document.getElementById("watching");
+const isStaff = panel.dataset.staff === "true";
+
+const numberOf = (row) => Number(row.dataset.number);
+
+// Rows below the floor are not in this page: they come with an older page, if they are asked for.
+let floor = 0;
+let newest = 0;
+let unread = 0;
+let following = true; // the reader is at the bottom, and wants to stay there
+let underway = null; // while an older page is on its way: states that overtook it, by number
+let unannounced = [];
+
+/** Whether the reader follows the newest comments. */
+export const isFollowing = () => following;
+
+/** Go to the newest comment and stay there. */
+export function toBottom() {
+  following = true;
+  unread = 0;
+  showPill();
+  scroller.scrollTop = scroller.scrollHeight;
+  prune();
+}
+
+/** The row of a comment, if this page shows it. */
+export const rowOf = (number) => document.getElementById(`c-${number}`);
+
+/** The first number of this page, before which an older page goes on. */
+export const firstNumber = () => (list.firstElementChild ? numberOf(list.firstElementChild) : 0);
+
+function showPill() {
+  pill.hidden = unread === 0;
+  if (unread) pill.textContent = `↓ ${say(unread === 1 ? "newOne" : "newMany", unread)}`;
+}
+
+function setFloor(number, more) {
+  floor = more ? number : 0;
+  older.hidden = !more;
+  if (more) older.href = older.href.replace(/before=\d*/, `before=${number}`);
+}
+
+/** Finish one row: its time in the reader's zone, "mine", and for staff who removed it. */
+function finish(row) {
+  if (row.dataset.author === panel.dataset.me) row.classList.add("is-mine");
+  localise(row);
+  const removal = row.querySelector(".comment-removal");
+  if (removal) {
+    removal.textContent = say("removedBy", removal.dataset.by);
+    if (isStaff) {
+      const undo = document.createElement("button");
+      undo.type = "button";
+      undo.className = "link-button";
+      undo.dataset.undo = row.dataset.number;
+      undo.textContent = say("undo");
+      removal.append(" · ", undo);
+    }
+  }
+}
+
+function arrived(row) {
+  finish(row);
+  const number = numberOf(row);
+  if (number <= newest) return;
+  newest = number;
+  if (row.hidden) return;
+  row.classList.add("is-new");
+  if (!following && row.dataset.author !== panel.dataset.me) unread += 1;
+  unannounced.push(row);
+}
+
+function prune() {
+  if (!following || list.childElementCount <= AT_MOST) return;
+  while (list.childElementCount > KEPT) list.firstElementChild.remove();
+  setFloor(firstNumber(), true);
+}
+
+new MutationObserver((records) => {
+  for (const { addedNodes } of records) {
+    for (const row of addedNodes) {
+      if (row.nodeType !== Node.ELEMENT_NODE || !row.isConnected) continue;
+      if (numberOf(row) < floor) {
+        underway?.set(row.id, row);
+        row.remove();
+      } else {
+        arrived(row);
+      }
+    }
+  }
+  prune();
+  if (following) scroller.scrollTop = scroller.scrollHeight;
+  showPill();
+  panel.dispatchEvent(new CustomEvent("rows:changed"));
+}).observe(list, { childList: true });
+
+// --- the cursor ------------------------------------------------------------------------------
+
+// A frame's cursor counts once its rows are in the list, never before.
+panel.addEventListener("htmx:ws:after:message:incoming", (event) => {
+  const frame = event.detail.message.data;
+  if (typeof frame !== "string") return;
+  // Text cannot hold this: its quotes are escaped.
+  const [, cursor] = frame.match(/ data-cursor="([^"]*)"/) ?? [];
+  if (cursor) list.dataset.cursor = cursor;
+});
+
+// A reset brings the latest window whole; what was counted or held belongs to the old one.
+panel.addEventListener("htmx:ws:before:message:incoming", (event) => {
+  const frame = event.detail.message.data;
+  if (typeof frame !== "string" || !frame.includes('hx-target="#comments"')) return;
+  const [, first] = frame.match(/ data-number="(\d+)"/) ?? [];
+  setFloor(Number(first ?? 0), Boolean(first));
+  newest = 0;
+  unread = 0;
+});
+
+// --- older pages -----------------------------------------------------------------------------
+
+/** Put the next older page above, without moving what is being read. */
+async function loadOlder() {
+  if (underway || older.hidden) return;
+  underway = new Map();
+  older.setAttribute("aria-busy", "true");
+  try {
+    const answer = await fetch(older.href, { headers: { "HX-Request": "true" } });
+    if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const source = page.querySelector("[data-older]");
+    const rows = [...source.children].map((row) => {
+      // What the socket said meanwhile is newer than what this page read, where its number is.
+      const overtaken = underway.get(row.id);
+      const newer = overtaken && Number(overtaken.dataset.change) > Number(row.dataset.change);
+      return newer ? overtaken : document.adoptNode(row);
+    });
+    const before = scroller.scrollHeight - scroller.scrollTop;
+    following = false;
+    setFloor(Number(rows[0]?.dataset.number ?? firstNumber()), source.dataset.older !== "");
+    list.prepend(...rows);
+    scroller.scrollTop = scroller.scrollHeight - before;
+    older.classList.remove("is-failed");
+  } catch {
+    older.textContent = say("olderFailed");
+    older.classList.add("is-failed");
+  } finally {
+    older.removeAttribute("aria-busy");
+    underway = null;
+  }
+}
+
+older.addEventListener("click", (event) => {
+  event.preventDefault();
+  loadOlder();
+});
+
+new IntersectionObserver(
+  ([entry]) => {
+    if (entry.isIntersecting && !following && !older.classList.contains("is-failed")) loadOlder();
+  },
+  { root: scroller, rootMargin: "200px 0px 0px" },
+).observe(older);
+
+// --- where the reader is ---------------------------------------------------------------------
+
+scroller.addEventListener(
+  "scroll",
+  () => {
+    following = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR;
+    if (following && unread) {
+      unread = 0;
+      showPill();
+    }
+  },
+  { passive: true },
+);
+
+pill.addEventListener("click", () => {
+  toBottom();
+  scroller.focus({ preventScroll: true });
+});
+
+// The keyboard of a phone opens, a window is resized: who was at the bottom stays there.
+new ResizeObserver(() => following && toBottom()).observe(scroller);
+
+// --- screen readers, and how many watch --------------------------------------------------------
+
+setInterval(() => {
+  const rows = unannounced.filter((row) => row.isConnected && !row.classList.contains("is-mine"));
+  unannounced = [];
+  if (!rows.length || document.hidden) return;
+  const textOf = (row) =>
+    `${row.querySelector(".comment-author").textContent}: ${row.querySelector(".comment-body").textContent}`;
+  announce.textContent =
+    rows.length <= 2 ? rows.map(textOf).join(". ") : say("newMany", rows.length);
+}, ANNOUNCE_EVERY);
+
+new MutationObserver(() => {
+  const count = watching.querySelector("data");
+  if (count) watching.textContent = say("watching", Number(count.value).toLocaleString());
+}).observe(watching, { childList: true });
+
+// --- the page as it came ---------------------------------------------------------------------
+
+for (const row of list.children) {
+  finish(row);
+  newest = Math.max(newest, numberOf(row));
+}
+floor = older.hidden ? 0 : firstNumber();
+const named = location.hash && document.getElementById(location.hash.slice(1));
+if (named && list.contains(named)) {
+  following = false;
+  named.scrollIntoView({ block: "center" });
+  named.classList.add("is-named");
+} else {
+  toBottom();
+}

@@ -1,0 +1,25 @@
+"""The ASGI application: all wiring on one screen."""
+
+import os
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "streamsite.settings")
+
+from django.core.asgi import get_asgi_application
+
+django_application = get_asgi_application()  # sets Django up; what follows imports models
+
+from channels.auth import AuthMiddlewareStack
+from channels.routing import ProtocolTypeRouter
+
+from comments.admission import Admission, StrictOrigin
+from comments.routing import application as comment_sockets
+from streamsite.lifespan import Lifespan
+
+application: Any = ProtocolTypeRouter(
+    {
+        "http": django_application,
+        "websocket": StrictOrigin(Admission(AuthMiddlewareStack(comment_sockets))),
+        "lifespan": Lifespan(),
+    }
+)

@@ -1,0 +1,247 @@
+"""Reading the environment: every value is checked here, once, when the settings are loaded.
+
+A value that cannot work raises `ImproperlyConfigured` with one sentence that says what to write
+instead. Values that may hold a secret (keys, URLs with passwords) are never repeated in it.
+"""
+
+import ipaddress
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"0", "false", "no", "off"}
+
+
+def refuse(name: str, problem: str, instead: str) -> NoReturn:
+    """Raise the one kind of sentence that a bad setting is answered with."""
+    raise ImproperlyConfigured(f"{name} {problem}. Write {instead}.")
+
+
+def _read(name: str) -> str | None:
+    """The variable's value without surrounding space; an empty one counts as not set."""
+    value = os.environ.get(name, "").strip()
+    return value or None
+
+
+@dataclass(frozen=True)
+class Rate:
+    """At most `count` comments in any `seconds` seconds."""
+
+    count: int
+    seconds: int
+
+
+def flag(name: str, *, default: bool) -> bool:
+    value = _read(name)
+    if value is None:
+        return default
+    if value.lower() in _TRUE:
+        return True
+    if value.lower() in _FALSE:
+        return False
+    refuse(name, f"is {value!r}, neither on nor off", f"{name}=on or {name}=off")
+
+
+def number(name: str, *, default: int, least: int, most: int) -> int:
+    value = _read(name)
+    if value is None:
+        return default
+    if not re.fullmatch(r"[0-9]{1,12}", value) or not least <= int(value) <= most:
+        refuse(name, f"is {value!r}", f"a whole number from {least} to {most}")
+    return int(value)
+
+
+def limit(name: str, *, default: int | None) -> int | None:
+    """A count of at least 1, or None where the variable says `off`."""
+    value = _read(name)
+    if value is None:
+        return default
+    if value.lower() in _FALSE - {"0"}:
+        return None
+    if not re.fullmatch(r"[0-9]{1,9}", value) or int(value) < 1:
+        refuse(name, f"is {value!r}", f"a whole number from 1, as in {name}=100, or {name}=off")
+    return int(value)
+
+
+def rate(name: str, *, default: Rate | None) -> Rate | None:
+    """`5/10` means 5 comments per 10 seconds; `off` means no limit (None)."""
+    value = _read(name)
+    if value is None:
+        return default
+    if value.lower() in _FALSE - {"0"}:
+        return None
+    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,5})", value)
+    if not match or int(match[1]) < 1 or not 1 <= int(match[2]) <= 3600:
+        refuse(
+            name,
+            f"is {value!r}",
+            f"comments/seconds with 1 to 3600 seconds, as in {name}=5/10, or {name}=off",
+        )
+    return Rate(int(match[1]), int(match[2]))
+
+
+def choice(name: str, *, default: str, allowed: tuple[str, ...]) -> str:
+    value = _read(name)
+    if value is None:
+        return default
+    if value not in allowed:
+        refuse(name, f"is {value!r}", " or ".join(f"{name}={word}" for word in allowed))
+    return value
+
+
+def folder(name: str, *, default: Path) -> Path:
+    """A folder this process can write to; made when it does not exist."""
+    path = Path(_read(name) or default)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        refuse(name, f"names {path}, which cannot be made ({error.strerror})", "a folder that can")
+    if not os.access(path, os.W_OK):
+        refuse(name, f"names {path}, which cannot be written to", "a folder that can")
+    return path.resolve()
+
+
+def hosts(name: str, *, default: list[str]) -> list[str]:
+    """Host names as Django's ALLOWED_HOSTS takes them, separated by commas."""
+    value = _read(name)
+    if value is None:
+        return default
+    names = [part.strip() for part in value.split(",") if part.strip()]
+    for host in names:
+        if "/" in host or re.search(r":[0-9]+$", host.rpartition("]")[2]):
+            refuse(
+                name, f"holds {host!r}", "host names without scheme and port, as in video.example"
+            )
+    return names
+
+
+def origins(name: str) -> list[str]:
+    """Exact origins (`https://video.example`, with a port where it has one), comma-separated."""
+    found = []
+    for part in (_read(name) or "").split(","):
+        origin = part.strip()
+        if not origin:
+            continue
+        if not re.fullmatch(r"https?://[^/@?#*\s]+", origin):
+            refuse(name, f"holds {origin!r}", "exact origins, as in https://video.example")
+        found.append(origin)
+    return found
+
+
+def bind(name: str, *, default: str) -> str:
+    return check_bind(name, _read(name) or default)
+
+
+def check_bind(name: str, value: str) -> str:
+    """Check HOST:PORT (or `unix:PATH`, `fd://N`), as Hypercorn takes them, and return it."""
+    if value.startswith(("unix:/", "fd://")):
+        return value
+    host, _, port = value.rpartition(":")
+    if not host or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+        refuse(name, f"is {value!r}", f"HOST:PORT, as in {name}=127.0.0.1:8000")
+    return value
+
+
+def is_loopback(bind: str) -> bool:
+    """Whether what `bind` names can only be reached from this machine."""
+    if bind.startswith(("unix:/", "fd://")):
+        return True
+    host = bind.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def secret_key(name: str, *, debug: bool, kept_in: Path) -> str:
+    """The signing key. In DEBUG one is made and kept in a file of the data folder (mode 0600)."""
+    value = _read(name)
+    if value is None:
+        if not debug:
+            refuse(
+                name, "is not set while DEBUG is off", "at least 50 random characters, kept secret"
+            )
+        return _kept_secret(kept_in)
+    if not debug and (len(value) < 50 or len(set(value)) < 5):
+        refuse(name, "is too short or too regular", "at least 50 random characters, kept secret")
+    return value
+
+
+def _kept_secret(path: Path) -> str:
+    from django.core.management.utils import get_random_secret_key
+
+    # Written whole under another name, then linked: two processes that start at once agree.
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
+        file.write(get_random_secret_key())
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+    return path.read_text()
+
+
+def database(name: str, *, default: str) -> dict[str, Any]:
+    """`DATABASES["default"]` from a URL: `sqlite:///PATH` or `postgres://USER:PASSWORD@HOST/NAME`."""
+    url = _read(name) or default
+    instead = "sqlite:////folder/db.sqlite3 or postgres://user:password@host:5432/name"
+    try:
+        scheme = urlsplit(url).scheme
+        config = environ.Env.db_url_config(url)
+    except (ValueError, ImproperlyConfigured):
+        refuse(name, "cannot be read as a database URL", instead)
+    if scheme == "sqlite":
+        if config["NAME"] == ":memory:":
+            refuse(name, "names a database in memory, which no two threads share", instead)
+        return config | {
+            # FACTS 12: writers queue at BEGIN instead of failing at their first write (IMMEDIATE);
+            # WAL lets readers go on meanwhile; waits are bounded at 5 s.
+            "OPTIONS": {
+                "transaction_mode": "IMMEDIATE",
+                "timeout": 5,
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
+                " PRAGMA busy_timeout=5000;",
+            },
+        }
+    if scheme in ("postgres", "postgresql"):
+        if not config["NAME"]:
+            refuse(name, "names no database", instead)
+        # A frozen writer holds its video's row at most this long (DESIGN, Numbers and cursors).
+        waits = "-c lock_timeout=5s -c idle_in_transaction_session_timeout=10s"
+        options = config.get("OPTIONS", {})
+        return config | {
+            "CONN_MAX_AGE": 0,  # FACTS 12: the pool keeps connections; Django must not as well
+            "OPTIONS": options
+            | {
+                "pool": {"min_size": 1, "max_size": 20, "timeout": 5},
+                "options": f"{options.get('options', '')} {waits}".strip(),
+            },
+        }
+    refuse(name, f"has the scheme {scheme!r}", instead)
+
+
+def redis_url(name: str) -> str | None:
+    """The URL of the Redis (or Valkey) server that several processes share; None without one."""
+    url = _read(name)
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("redis", "rediss") and bool(parts.hostname)
+        _ = parts.port
+    except ValueError:
+        usable = False
+    if not usable:
+        refuse(name, "cannot be read as a Redis URL", "redis://host:6379/0 (rediss:// for TLS)")
+    return url

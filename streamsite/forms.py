@@ -1,0 +1,42 @@
+"""Forms of accounts."""
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.auth.forms import PasswordChangeForm, UserCreationForm
+from django.contrib.auth.models import User
+from django.utils.translation import gettext_lazy as _
+
+if TYPE_CHECKING:
+    UserForm = UserCreationForm[User]
+    PasswordForm = PasswordChangeForm[User]
+else:  # generic for the type checker only
+    UserForm = UserCreationForm
+    PasswordForm = PasswordChangeForm
+
+# What AUTH_PASSWORD_VALIDATORS ask, in one line instead of Django's list of four; a password that
+# is refused is told which of them it was.
+PASSWORD_HELP = _("At least 8 characters. Not only digits, not your name, not a common one.")
+
+
+class SignUpForm(UserForm):
+    """A name and a password; the name is what stands beside one's comments."""
+
+    class Meta(UserForm.Meta):
+        model = User
+        fields = ("username",)
+        labels = {"username": _("Name")}
+        help_texts = {"username": _("It stands beside your comments: letters, digits, @.+-_")}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["password1"].help_text = PASSWORD_HELP
+        self.fields["password2"].label = _("Password, once more")
+        self.fields["password2"].help_text = ""
+
+
+class ChangePasswordForm(PasswordForm):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["new_password1"].help_text = PASSWORD_HELP
+        self.fields["new_password2"].label = _("New password, once more")
+        self.fields["new_password2"].help_text = ""

@@ -1,0 +1,101 @@
+"""What happens when a process starts to serve and when it ends, under `serve` and plain Hypercorn."""
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, TextIO
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+
+from comments.hub import fanout
+from streamsite.env import refuse
+
+_alone: TextIO | None = None  # held open, and so locked, for as long as the process lives
+
+
+class Lifespan:
+    """The ASGI lifespan: refuse to start with a sentence; close the sockets in order at the end."""
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    await sync_to_async(require_ready)()
+                except ImproperlyConfigured as error:
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    return
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                await fanout.close_all(1012, seconds=0)
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
+def require_ready() -> None:
+    """Raise ImproperlyConfigured, with a sentence, where this process could only serve badly."""
+    _require_database()
+    _require_static_files()
+    if not settings.REDIS_URL:
+        _require_to_be_alone()
+
+
+def _require_database() -> None:
+    instead = "the URL of a database that answers"
+    try:
+        connection.ensure_connection()
+        executor = MigrationExecutor(connection)
+        behind = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except DatabaseError as error:
+        refuse("DATABASE_URL", f"names a database that fails: {type(error).__name__}", instead)
+    finally:
+        connection.close()
+    if behind:
+        raise ImproperlyConfigured(
+            "The database lacks this version's tables. Run: python manage.py migrate"
+        )
+
+
+def _require_static_files() -> None:
+    if not settings.DEBUG and not (settings.STATIC_ROOT / "staticfiles.json").exists():
+        raise ImproperlyConfigured(
+            "Static files are not gathered. Run: python manage.py collectstatic --noinput"
+        )
+
+
+def _require_to_be_alone() -> None:
+    """Without Redis a second process would split the viewers: it is refused by a file lock."""
+    global _alone
+    if _alone is not None:
+        return
+    lock = open(_lock_path(), "a+")  # noqa: SIM115  closed by the end of the process, not before
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        refuse(
+            "REDIS_URL",
+            "is not set, and another process serves this database already; without Redis the"
+            " two would not see each other's viewers",
+            "REDIS_URL=redis://host:6379/0 for both, or end the other process",
+        )
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    _alone = lock
+
+
+def _lock_path() -> Path:
+    """One file per database: beside an SQLite file, else in the folder for temporary files."""
+    database = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return Path(f"{database['NAME']}.serving")
+    name = "\0".join(str(database[part]) for part in ("HOST", "PORT", "NAME"))
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"streamsite-{digest}.serving"

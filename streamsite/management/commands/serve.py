@@ -1,0 +1,33 @@
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from streamsite.env import check_bind, is_loopback, refuse
+from streamsite.serving import CannotStart, run
+
+
+class Command(BaseCommand):
+    help = (
+        "Serve the site with Hypercorn on uvloop, as hypercorn.toml says, in this one process. "
+        "For more processes start this command several times, with REDIS_URL set."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--bind", metavar="HOST:PORT", help="where to listen (default: BIND, 127.0.0.1:8000)"
+        )
+
+    def handle(self, *args: Any, bind: str | None, **options: Any) -> None:
+        where = check_bind("--bind", bind) if bind else settings.BIND
+        if settings.DEBUG and not is_loopback(where):
+            refuse(
+                "DEBUG",
+                f"is on, and shows its error pages to whoever reaches {where}",
+                "DEBUG=off (and SECRET_KEY), or an address of this machine alone",
+            )
+        try:
+            run(where)
+        except CannotStart as error:
+            raise CommandError(str(error)) from None

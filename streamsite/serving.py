@@ -1,0 +1,57 @@
+"""How Hypercorn runs us: one process, uvloop, hypercorn.toml, and a shutdown that tells browsers."""
+
+import asyncio
+import os
+import signal
+
+import uvloop
+from django.conf import settings
+from hypercorn.asyncio import serve as hypercorn_serve
+from hypercorn.config import Config
+from hypercorn.utils import LifespanFailureError
+
+from comments.hub import fanout
+
+DRAIN_SECONDS = 2.0  # over which the sockets are told to come back, so that they do not all at once
+
+
+class CannotStart(Exception):
+    """The server refuses to start; its text is the sentence to show."""
+
+
+def run(bind: str) -> None:
+    """Serve on `bind` until SIGTERM or SIGINT. Raises CannotStart."""
+    config = Config.from_toml(settings.BASE_DIR / "hypercorn.toml")
+    config.bind = [bind]
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(_serve(config))
+        except LifespanFailureError as failure:
+            # "Lifespan failure in startup. 'the sentence'"
+            raise CannotStart(str(failure).partition("'")[2].rstrip("'")) from None
+        except OSError as error:
+            raise CannotStart(
+                f"BIND is {bind!r}, which cannot be used: {error.strerror}. Write another port."
+            ) from None
+
+
+async def _serve(config: Config) -> None:
+    from streamsite.asgi import application
+
+    ending = asyncio.Event()
+
+    def end() -> None:
+        if ending.is_set():
+            os._exit(1)  # a second signal: at once
+        ending.set()
+
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, end)
+
+    async def shutdown_trigger() -> None:
+        await ending.wait()
+        # 1012 before Hypercorn ends: browsers come back by themselves and resume (FACTS 1).
+        await fanout.close_all(1012, seconds=DRAIN_SECONDS)
+
+    await hypercorn_serve(application, config, shutdown_trigger=shutdown_trigger)

@@ -1,0 +1,226 @@
+"""All settings, in one file. What the environment may change is read through `streamsite.env`.
+
+Every variable is documented in the table of docs/settings.md. Without any, the project runs from
+its checkout: DEBUG, SQLite and uploads under `var/`, and the in-memory channel layer.
+"""
+
+from pathlib import Path
+
+import django_stubs_ext
+from django.utils.csp import CSP
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff
+
+from streamsite import env
+
+django_stubs_ext.monkeypatch()  # makes ModelAdmin[Video] and the like work outside mypy too
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# --- This process -------------------------------------------------------------------------------
+
+DEBUG = env.flag("DEBUG", default=True)
+DATA_DIR = env.folder("DATA_DIR", default=BASE_DIR / "var")
+SECRET_KEY = env.secret_key("SECRET_KEY", debug=DEBUG, kept_in=DATA_DIR / "secret_key")
+ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+BIND = env.bind("BIND", default="127.0.0.1:8000")
+# How many reverse proxies stand before us; each adds one entry at the right of X-Forwarded-For.
+TRUSTED_PROXIES = env.number("TRUSTED_PROXIES", default=0, least=0, most=10)
+# Whether people reach us by https (here or at a proxy): secure cookies, redirect, HSTS.
+HTTPS = env.flag("HTTPS", default=not DEBUG)
+LOG_LEVEL = env.choice(
+    "LOG_LEVEL", default="INFO", allowed=("DEBUG", "INFO", "WARNING", "ERROR")
+)
+
+ROOT_URLCONF = "streamsite.urls"
+ASGI_APPLICATION = "streamsite.asgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = [
+    "streamsite",
+    "videos",
+    "comments",
+    "channels",
+    "django_htmx",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "servestatic",
+    "django.contrib.staticfiles",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.csp.ContentSecurityPolicyMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# --- Data ---------------------------------------------------------------------------------------
+
+DATABASES = {
+    "default": env.database("DATABASE_URL", default=f"sqlite:///{DATA_DIR}/db.sqlite3"),
+}
+
+REDIS_URL = env.redis_url("REDIS_URL")
+
+if REDIS_URL:
+    CHANNEL_LAYERS = {
+        "default": {
+            # FACTS 7: PubSub costs one PUBLISH a message and comes back by itself; with retries
+            # and health checks a restart of Redis drops no connection for good.
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "CONFIG": {
+                "prefix": "streamsite",
+                "hosts": [
+                    {
+                        "address": REDIS_URL,
+                        "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), 10),
+                        "health_check_interval": 5,
+                        "socket_connect_timeout": 2,
+                    }
+                ],
+            },
+        }
+    }
+    CACHES = {
+        "default": {
+            "BACKEND": "streamsite.cache.ShortLivedRedisCache",
+            "LOCATION": REDIS_URL,
+            "KEY_PREFIX": "streamsite",
+            "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5},
+        }
+    }
+else:
+    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
+# --- The stream's limits (rules themselves: comments/limits.py) ---------------------------------
+
+RATE_VIEWER = env.rate("RATE_VIEWER", default=env.Rate(5, 10))
+# In DEBUG everybody comes from this machine, one address: counting it would only get in the way.
+RATE_ADDRESS = env.rate("RATE_ADDRESS", default=None if DEBUG else env.Rate(30, 10))
+SOCKETS_PER_SESSION = env.limit("SOCKETS_PER_SESSION", default=20)
+SOCKETS_PER_ADDRESS = env.limit("SOCKETS_PER_ADDRESS", default=None if DEBUG else 200)
+SOCKETS_PER_PROCESS = env.limit("SOCKETS_PER_PROCESS", default=20_000)
+
+# --- People -------------------------------------------------------------------------------------
+
+SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
+SESSION_COOKIE_AGE = 90 * 24 * 3600  # an anonymous viewer keeps name and colour for a season
+LOGIN_REDIRECT_URL = "videos:list"
+LOGOUT_REDIRECT_URL = "videos:list"
+LOGIN_URL = "login"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+# --- Safety -------------------------------------------------------------------------------------
+
+SECURE_CSP = {
+    "default-src": [CSP.NONE],
+    "script-src": [CSP.SELF],
+    "style-src": [CSP.SELF],
+    "img-src": [CSP.SELF, "data:"],
+    "font-src": [CSP.SELF],
+    "media-src": [CSP.SELF],
+    "connect-src": [CSP.SELF],
+    "manifest-src": [CSP.SELF],
+    "form-action": [CSP.SELF],
+    "base-uri": [CSP.NONE],
+    "frame-ancestors": [CSP.NONE],
+}
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+CSRF_TRUSTED_ORIGINS = env.origins("ORIGINS")
+CSRF_FAILURE_VIEW = "streamsite.views.csrf_failure"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_HTTPONLY = True
+if HTTPS:
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+    SESSION_COOKIE_NAME = "__Host-sessionid"
+    CSRF_COOKIE_NAME = "__Host-csrftoken"
+    SECURE_SSL_REDIRECT = True
+    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+    SECURE_HSTS_SECONDS = 365 * 24 * 3600
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+if TRUSTED_PROXIES:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# --- Files --------------------------------------------------------------------------------------
+
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+MEDIA_URL = "/media/"
+MEDIA_ROOT = DATA_DIR / "media"
+UPLOAD_MAX_MB = env.number("UPLOAD_MAX_MB", default=2048, least=1, most=1_000_000)
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "streamsite.storage.StaticStorage"
+    },
+}
+# In DEBUG files are served as they stand in static/; otherwise from what collectstatic gathered.
+SERVESTATIC_USE_FINDERS = DEBUG
+SERVESTATIC_AUTOREFRESH = DEBUG
+SERVESTATIC_USE_MANIFEST = not DEBUG
+
+# --- Words and time -----------------------------------------------------------------------------
+
+LANGUAGE_CODE = "en"
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+# --- Logs ---------------------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {
+        # Hypercorn's loggers have handlers of their own.
+        "hypercorn.error": {"propagate": False},
+        "hypercorn.access": {"propagate": False},
+        # Each 4xx would be a line a stranger can write at will; 5xx stay.
+        "django.request": {"level": "ERROR"},
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
+    },
+}

@@ -1,0 +1,18 @@
+from django.contrib import admin
+from django.contrib.auth.views import LogoutView
+from django.urls import include, path
+
+from streamsite import health, views
+
+urlpatterns = [
+    path("", include("videos.urls")),
+    path("", include("comments.urls")),
+    path("accounts/login/", views.SignIn.as_view(), name="login"),
+    path("accounts/logout/", LogoutView.as_view(), name="logout"),
+    path("accounts/signup/", views.SignUp.as_view(), name="signup"),
+    path("accounts/password/", views.ChangePassword.as_view(), name="password_change"),
+    path("media/<path:path>", views.media, name="media"),
+    path("admin/", admin.site.urls),
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+]

@@ -1,0 +1,108 @@
+"""Videos in the admin: where they are made, made live, and ended."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from django.contrib import admin, messages
+from django.contrib.admin import ModelAdmin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from videos.models import Video
+
+if TYPE_CHECKING:
+    VideoModelAdmin = ModelAdmin[Video]
+else:  # generic for the type checker only
+    VideoModelAdmin = ModelAdmin
+
+
+class SourceFilter(admin.SimpleListFilter):
+    title = _("source")
+    parameter_name = "source"
+
+    def lookups(
+        self, request: HttpRequest, model_admin: VideoModelAdmin
+    ) -> Iterable[tuple[str, object]]:
+        return [("file", _("Uploaded file")), ("url", _("URL")), ("none", _("None yet"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Video]) -> QuerySet[Video]:
+        match self.value():
+            case "file":
+                return queryset.exclude(source_file="")
+            case "url":
+                return queryset.exclude(source_url="")
+            case "none":
+                return queryset.filter(source_file="", source_url="")
+        return queryset
+
+
+@admin.register(Video)
+class VideoAdmin(VideoModelAdmin):
+    list_display = ("title", "state", "source_kind", "starts_at", "started_at", "ended_at")
+    list_filter = ("state", SourceFilter)
+    search_fields = ("title", "slug", "description")
+    date_hierarchy = "created_at"
+    ordering = ("-created_at",)
+    prepopulated_fields = {"slug": ("title",)}
+    readonly_fields = ("created_at",)
+    actions = ("make_live", "end")
+    fieldsets = (
+        (None, {"fields": ("title", "slug", "description")}),
+        (
+            _("Picture"),
+            {
+                "fields": ("source_file", "source_url", "poster"),
+                "description": _(
+                    "A file or a URL, not both; an upcoming video may have neither yet. The poster "
+                    "stands in the list, and in the player before the picture comes."
+                ),
+            },
+        ),
+        (
+            _("State"),
+            {
+                "fields": ("state", "starts_at", "started_at", "ended_at", "created_at"),
+                "description": _(
+                    "Upcoming: the page is open and people can comment, but the video does not "
+                    "play. Live: it plays, and people comment. Ended: the recording plays, and the "
+                    "comments stand as they are; no new ones are taken. Started and ended fill "
+                    "themselves in when the state changes. Times are UTC."
+                ),
+            },
+        ),
+    )
+
+    @admin.display(description=_("source"))
+    def source_kind(self, video: Video) -> str:
+        if video.source_file:
+            return str(_("File"))
+        if video.is_hls:
+            return str(_("HLS"))
+        return str(_("URL")) if video.source_url else str(_("none yet"))
+
+    @admin.action(description=_("Make live"), permissions=["change"])
+    def make_live(self, request: HttpRequest, queryset: QuerySet[Video]) -> None:
+        changed = self._set_state(request, queryset, Video.State.LIVE)
+        text = ngettext("%d video is live.", "%d videos are live.", changed) % changed
+        self.message_user(request, text, messages.SUCCESS)
+
+    @admin.action(description=_("End"), permissions=["change"])
+    def end(self, request: HttpRequest, queryset: QuerySet[Video]) -> None:
+        changed = self._set_state(request, queryset, Video.State.ENDED)
+        text = ngettext("%d video has ended.", "%d videos have ended.", changed) % changed
+        self.message_user(request, text, messages.SUCCESS)
+
+    def _set_state(
+        self, request: HttpRequest, queryset: QuerySet[Video], state: Video.State
+    ) -> int:
+        """Save each video by itself, not in one UPDATE: the save keeps the times true and is what
+        the rest of the site hears of. Those already in that state are left alone."""
+        changed = 0
+        for video in queryset.exclude(state=state):
+            video.state = state
+            video.save()
+            self.log_change(request, video, [{"changed": {"fields": ["state"]}}])
+            changed += 1
+        return changed

@@ -1,0 +1,133 @@
+"""A video and its three states. Knows nothing of comments."""
+
+from django.core.validators import FileExtensionValidator
+from django.db import models
+from django.db.models import Case, F, Q, Value, When
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from videos.files import (
+    POSTER_TYPES,
+    VIDEO_TYPES,
+    check_poster,
+    check_source_url,
+    check_video,
+    poster_path,
+    source_path,
+)
+
+
+class VideoQuerySet(models.QuerySet["Video"]):
+    def listed(self) -> "VideoQuerySet":
+        """Live first, then upcoming (soonest first), then past (latest first)."""
+        state_order = Case(
+            When(state=Video.State.LIVE, then=Value(0)),
+            When(state=Video.State.UPCOMING, then=Value(1)),
+            default=Value(2),
+        )
+        return self.alias(state_order=state_order).order_by(
+            "state_order",
+            Case(When(state=Video.State.UPCOMING, then=F("starts_at"))).asc(nulls_last=True),
+            F("ended_at").desc(nulls_last=True),
+            F("started_at").desc(nulls_last=True),
+            "-pk",
+        )
+
+
+class Video(models.Model):
+    """One page: a player, and a stream of comments beside it.
+
+    The source is an uploaded file or the URL of a file or of an HLS playlist, which the viewer's
+    browser fetches; this server never does. An upcoming video may have none yet.
+    """
+
+    class State(models.TextChoices):
+        UPCOMING = "upcoming", _("upcoming")
+        LIVE = "live", _("live")
+        ENDED = "ended", _("ended")
+
+    title = models.CharField(_("title"), max_length=120)
+    slug = models.SlugField(
+        _("slug"), max_length=80, unique=True, help_text=_("The page's address ends in it.")
+    )
+    description = models.TextField(_("description"), blank=True, max_length=5000)
+    source_file = models.FileField(
+        _("video file"),
+        upload_to=source_path,
+        blank=True,
+        validators=[FileExtensionValidator(list(VIDEO_TYPES)), check_video],
+        help_text=_("MP4, WebM or Ogg. The content is checked, not only the name."),
+    )
+    source_url = models.URLField(
+        _("video URL"),
+        blank=True,
+        max_length=500,
+        validators=[check_source_url],
+        help_text=_("Instead of a file: https address of an .mp4, .webm, .ogv or .m3u8 (HLS)."),
+    )
+    poster = models.FileField(
+        _("poster"),
+        upload_to=poster_path,
+        blank=True,
+        validators=[FileExtensionValidator(list(POSTER_TYPES)), check_poster],
+        help_text=_("JPEG, PNG or WebP, at best 1280 by 720 pixels, at most 5 MB."),
+    )
+    state = models.CharField(
+        _("state"), max_length=10, choices=State, default=State.UPCOMING, db_index=True
+    )
+    starts_at = models.DateTimeField(
+        _("starts at"), null=True, blank=True, help_text=_("Announced start, for upcoming videos.")
+    )
+    started_at = models.DateTimeField(_("started at"), null=True, blank=True)
+    ended_at = models.DateTimeField(_("ended at"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+
+    objects = VideoQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("video")
+        verbose_name_plural = _("videos")
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(source_file="") | Q(source_url=""),
+                name="video_one_source",
+                violation_error_message=_("Give a file or a URL, not both."),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.title
+
+    def get_absolute_url(self) -> str:
+        return reverse("videos:detail", args=[self.slug])
+
+    def save(self, *args: object, **kwargs: object) -> None:
+        """Keep the times true to the state: live has a start, ended has both."""
+        if self.state in (self.State.LIVE, self.State.ENDED) and self.started_at is None:
+            self.started_at = timezone.now()
+        if self.state == self.State.ENDED and self.ended_at is None:
+            self.ended_at = timezone.now()
+        if self.state != self.State.ENDED:
+            self.ended_at = None
+        if self.state == self.State.UPCOMING:
+            self.started_at = None
+        super().save(*args, **kwargs)  # type: ignore[arg-type]
+
+    @property
+    def is_live(self) -> bool:
+        return self.state == self.State.LIVE
+
+    @property
+    def source(self) -> str:
+        """The address the player loads, empty without a source."""
+        return self.source_file.url if self.source_file else self.source_url
+
+    @property
+    def is_playable(self) -> bool:
+        """Whether pages play the source: an upcoming video's is kept until its time."""
+        return bool(self.source) and self.state != self.State.UPCOMING
+
+    @property
+    def is_hls(self) -> bool:
+        return self.source_url.partition("?")[0].lower().endswith(".m3u8")
