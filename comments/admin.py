@@ -21,6 +21,13 @@ from comments.identity import Actor, actor_of_account
 from comments.models import MODERATE, Comment, Stream, Viewer
 from videos.admin import VideoAdmin
 
+# Shown, never edited.
+COMMENT_FIELDS = (
+    "video", "number", "change", "body", "author", "author_name", "badge",
+    "state", "removed_by", "posted_at",
+)  # fmt: skip
+VIEWER_FIELDS = ("name", "handle", "user", "comment_count", "renamed_at", "created_at")
+
 type Moderation = Callable[[Actor, int, object], Comment]
 
 
@@ -39,11 +46,8 @@ class CommentAdmin(admin.ModelAdmin[Comment]):
     list_per_page = 100
     show_full_result_count = False
     actions = ["remove_comments", "restore_comments"]
-    fields = [
-        "video", "number", "change", "body", "author", "author_name", "badge",
-        "state", "removed_by", "posted_at",
-    ]  # fmt: skip
-    readonly_fields = fields
+    fields = COMMENT_FIELDS
+    readonly_fields = COMMENT_FIELDS
 
     @admin.display(description=_("text"), ordering="body")
     def text(self, comment: Comment) -> str:
@@ -83,6 +87,9 @@ class CommentAdmin(admin.ModelAdmin[Comment]):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
+    def has_change_permission(self, request: HttpRequest, obj: Comment | None = None) -> bool:
+        return False
+
     def has_delete_permission(self, request: HttpRequest, obj: Comment | None = None) -> bool:
         # Only together with its video, which the video's own page asks here.
         match = request.resolver_match
@@ -102,8 +109,8 @@ class ViewerAdmin(admin.ModelAdmin[Viewer]):
     list_select_related = ["user"]
     list_per_page = 100
     show_full_result_count = False
-    fields = ["name", "handle", "user", "comment_count", "renamed_at", "created_at"]
-    readonly_fields = fields
+    fields = VIEWER_FIELDS
+    readonly_fields = VIEWER_FIELDS
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Viewer]:
         return super().get_queryset(request).annotate(comment_total=Count("comments"))
@@ -114,6 +121,9 @@ class ViewerAdmin(admin.ModelAdmin[Viewer]):
         return format_html('<a href="{}">{}</a>', url, viewer.comment_total)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Viewer | None = None) -> bool:
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Viewer | None = None) -> bool:

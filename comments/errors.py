@@ -17,7 +17,7 @@ class Code(StrEnum):
     TRY_AGAIN = "try_again"
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818  nothing failed: an answer, not an error
     """An action that breaks a rule. Nothing was changed.
 
     Arguments: the code; a sentence for the person, already translated; for limits, after how many

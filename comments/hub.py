@@ -11,7 +11,7 @@ import logging
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any
 
@@ -38,7 +38,7 @@ PRESENCE_SECONDS = 6.0  # a process that has not told its viewers for this long 
 
 PROCESS = uuid.uuid4().hex
 
-type Send = Callable[[dict[str, Any]], Awaitable[None]]
+type Send = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
 
 
 class Seat:
@@ -118,9 +118,7 @@ class Hub:
                 while True:
                     self.receive(await layer.receive(channel))
             except Exception as error:
-                logger.warning(
-                    "stream %s: not listening: %s", self.stream_id, type(error).__name__
-                )
+                logger.warning("stream %s: not listening: %s", self.stream_id, type(error).__name__)
                 await asyncio.sleep(1)
             finally:
                 if channel:
@@ -234,7 +232,7 @@ class Hub:
                 self._flush_handle = self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Send every free seat what lies beyond its cursor; a busy one is served when it is free."""
+        """Send every free seat what lies beyond its cursor; a busy one is served once free."""
         self._flush_handle = None
         started = self._loop.time()
         groups: defaultdict[tuple[int, int, bool], list[Seat]] = defaultdict(list)
@@ -270,10 +268,8 @@ class Hub:
             seat.cursor = cursor
             seat.notice = self.notice_version
             # Started eagerly, a send to a peer that reads is done without a task switch.
-            sending = asyncio.Task(
-                seat.send(message),  # type: ignore[arg-type]  an ASGI send is a coroutine function
-                loop=self._loop,
-                eager_start=True,
+            sending: asyncio.Task[None] = asyncio.Task(
+                seat.send(message), loop=self._loop, eager_start=True
             )
             if sending.done():
                 self._sent(seat, sending)
@@ -325,10 +321,7 @@ class Hub:
             if not audience:
                 continue
             states = "".join(c.staff if staff else c.public for c in batch.changes)
-            if batch.reset:
-                text = reset_frame(states, cursor)
-            else:
-                text = states + cursor_element(cursor)
+            text = reset_frame(states, cursor) if batch.reset else states + cursor_element(cursor)
             for seat in audience:
                 if seat.sending is not None:
                     # A reset meets a send under way: this seat reads for itself when it is free.

@@ -33,9 +33,7 @@ class Actor:
         """Site-wide by permission, or of this one video."""
         if self.user is None or not self.user.is_active:
             return False
-        return (
-            self.user.has_perm(MODERATE) or stream.moderators.filter(pk=self.user.pk).exists()
-        )
+        return self.user.has_perm(MODERATE) or stream.moderators.filter(pk=self.user.pk).exists()
 
     def badge(self, stream: Stream) -> str:
         """The mark beside the name, drawn by the server alone."""
@@ -67,7 +65,7 @@ def actor_of_session(session_key: str | None, address: str) -> Actor:
     engine = import_module(settings.SESSION_ENGINE)
     session: SessionBase = engine.SessionStore(session_key)
     # get_user checks backend, password hash and is_active, and asks nothing else of a request.
-    user = _account(get_user(cast(HttpRequest, _WithSession(session))))
+    user = _account(get_user(cast("HttpRequest", _WithSession(session))))
     return Actor(_viewer_of(session, user), user, address)
 
 
@@ -87,7 +85,8 @@ def claim(session: SessionBase, user: User) -> None:
     An account that has a viewer already goes on as that one. At sign-out the viewer stays with
     the account, and the browser is somebody new.
     """
-    Viewer.objects.filter(pk=session.get(SESSION_VIEWER), user=None).update(user=user)
+    if anonymous := session.get(SESSION_VIEWER):
+        Viewer.objects.filter(pk=anonymous, user=None).update(user=user)
     viewer = viewer_of_account(user)
     if viewer is not None:
         session[SESSION_VIEWER] = viewer.pk
@@ -104,11 +103,8 @@ def _account(user: User | AnonymousUser | Any) -> User | None:
 
 def _viewer_of(session: SessionBase, user: User | None) -> Viewer | None:
     """The session's viewer, if it still belongs to whom the session belongs to."""
-    viewer = (
-        Viewer.objects.select_related("user").filter(pk=session.get(SESSION_VIEWER)).first()
-        if session.get(SESSION_VIEWER)
-        else None
-    )
-    if viewer is not None and viewer.user == user:
-        return viewer
+    if (pk := session.get(SESSION_VIEWER)) is not None:
+        viewer = Viewer.objects.select_related("user").filter(pk=pk).first()
+        if viewer is not None and viewer.user == user:
+            return viewer
     return viewer_of_account(user) if user else None

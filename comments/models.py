@@ -68,7 +68,7 @@ class Stream(models.Model):
 
     def advance(self) -> int:
         """Take the next change number; the row stays locked until the transaction ends."""
-        self.head = F("head") + 1  # type: ignore[assignment]
+        self.head = F("head") + 1
         self.save(update_fields=["head"])  # UPDATE ... RETURNING: head is the new number again
         return self.head
 

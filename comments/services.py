@@ -12,7 +12,6 @@ from functools import partial, wraps
 from django.contrib.auth.models import User
 from django.db import OperationalError, transaction
 from django.db.models import Q
-from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -162,9 +161,7 @@ def _is_account_name(name: str) -> bool:
 
 def _require_viewer(actor: Actor) -> Viewer:
     if actor.viewer is None:
-        raise Refused(
-            Code.SIGN_IN_REQUIRED, _("Your session has ended. Reload the page to go on.")
-        )
+        raise Refused(Code.SIGN_IN_REQUIRED, _("Your session has ended. Reload the page to go on."))
     return actor.viewer
 
 

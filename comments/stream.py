@@ -96,7 +96,7 @@ def catch_up(stream_id: int, cursor: Cursor | None) -> Batch:
         return _window(stream)
     if cursor.change == stream.head:
         return Batch(stream.epoch, stream.head, [], reset=False)
-    changed = stream.comments.for_fragments().changed_since(cursor.change)  # type: ignore[attr-defined]
+    changed = stream.comments.for_fragments().changed_since(cursor.change)
     changes = [render(comment) for comment in changed]
     head = max(stream.head, changes[-1].change if changes else 0)
     return Batch(stream.epoch, head, changes, reset=False)
@@ -109,9 +109,7 @@ def _window(stream: Stream) -> Batch:
     return Batch(stream.epoch, stream.head, [render(c) for c in comments], reset=True)
 
 
-def window_comments(
-    stream: Stream, *, staff: bool, before: int | None = None
-) -> list[Comment]:
+def window_comments(stream: Stream, *, staff: bool, before: int | None = None) -> list[Comment]:
     """The latest WINDOW comments (before a number), oldest first: the page, and its older pages.
 
     Staff also see removed comments, and so that both see the same stretch of the stream the

@@ -18,7 +18,7 @@ BIDI_CONTROLS = regex.compile("[\u202a-\u202e\u2066-\u2069]")
 FORBIDDEN = regex.compile(r"[\p{Cc}\p{Cs}\p{Noncharacter_Code_Point}--[\n\t]]", regex.V1)
 # Marks stacked on one base: no script in use needs more than 6 (Hebrew with cantillation has 4).
 MARKS_AT_MOST = 6
-STACKED = regex.compile(r"(\p{M}{%d})\p{M}+" % MARKS_AT_MOST)
+STACKED = regex.compile(rf"(\p{{M}}{{{MARKS_AT_MOST}}})\p{{M}}+")
 # What a reader cannot see: space, format characters, and letters that are drawn as nothing.
 INVISIBLE = regex.compile(r"[\s\p{Z}\p{Cf}\p{Default_Ignorable_Code_Point}\u2800\p{M}]+")
 # A family emoji is one character to a reader and seven code points; 10 is room for that.

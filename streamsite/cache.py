@@ -30,7 +30,7 @@ class ShortLivedRedisCache(RedisCache):
         self,
         key: str,
         value: Any,
-        timeout: float | None | object = DEFAULT_TIMEOUT,
+        timeout: float | object | None = DEFAULT_TIMEOUT,
         version: int | None = None,
     ) -> None:
         seconds = timeout if isinstance(timeout, int | float) else SECONDS_KEPT

@@ -198,7 +198,7 @@ def database(name: str, *, default: str) -> dict[str, Any]:
     instead = "sqlite:////folder/db.sqlite3 or postgres://user:password@host:5432/name"
     try:
         scheme = urlsplit(url).scheme
-        config = environ.Env.db_url_config(url)
+        config: dict[str, Any] = environ.Env.db_url_config(url)
     except (ValueError, ImproperlyConfigured):
         refuse(name, "cannot be read as a database URL", instead)
     if scheme == "sqlite":

@@ -2,16 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
-from django.contrib.auth.forms import PasswordChangeForm, UserCreationForm
+from django.contrib.auth.forms import PasswordChangeForm, UserCreationForm, UsernameField
 from django.contrib.auth.models import User
 from django.utils.translation import gettext_lazy as _
 
 if TYPE_CHECKING:
     UserForm = UserCreationForm[User]
-    PasswordForm = PasswordChangeForm[User]
 else:  # generic for the type checker only
     UserForm = UserCreationForm
-    PasswordForm = PasswordChangeForm
 
 # What AUTH_PASSWORD_VALIDATORS ask, in one line instead of Django's list of four; a password that
 # is refused is told which of them it was.
@@ -21,9 +19,10 @@ PASSWORD_HELP = _("At least 8 characters. Not only digits, not your name, not a 
 class SignUpForm(UserForm):
     """A name and a password; the name is what stands beside one's comments."""
 
-    class Meta(UserForm.Meta):
+    class Meta:
         model = User
         fields = ("username",)
+        field_classes = {"username": UsernameField}
         labels = {"username": _("Name")}
         help_texts = {"username": _("It stands beside your comments: letters, digits, @.+-_")}
 
@@ -34,7 +33,7 @@ class SignUpForm(UserForm):
         self.fields["password2"].help_text = ""
 
 
-class ChangePasswordForm(PasswordForm):
+class ChangePasswordForm(PasswordChangeForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["new_password1"].help_text = PASSWORD_HELP

@@ -1,4 +1,4 @@
-"""What happens when a process starts to serve and when it ends, under `serve` and plain Hypercorn."""
+"""What happens when a process starts to serve and when it ends, whoever runs it."""
 
 import fcntl
 import hashlib

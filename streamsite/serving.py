@@ -1,4 +1,4 @@
-"""How Hypercorn runs us: one process, uvloop, hypercorn.toml, and a shutdown that tells browsers."""
+"""How Hypercorn runs us: one process, uvloop, hypercorn.toml, and an end that browsers hear of."""
 
 import asyncio
 import os
@@ -15,12 +15,12 @@ from comments.hub import fanout
 DRAIN_SECONDS = 2.0  # over which the sockets are told to come back, so that they do not all at once
 
 
-class CannotStart(Exception):
+class CannotStartError(Exception):
     """The server refuses to start; its text is the sentence to show."""
 
 
 def run(bind: str) -> None:
-    """Serve on `bind` until SIGTERM or SIGINT. Raises CannotStart."""
+    """Serve on `bind` until SIGTERM or SIGINT. Raises CannotStartError."""
     config = Config.from_toml(settings.BASE_DIR / "hypercorn.toml")
     config.bind = [bind]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -28,9 +28,9 @@ def run(bind: str) -> None:
             runner.run(_serve(config))
         except LifespanFailureError as failure:
             # "Lifespan failure in startup. 'the sentence'"
-            raise CannotStart(str(failure).partition("'")[2].rstrip("'")) from None
+            raise CannotStartError(str(failure).partition("'")[2].rstrip("'")) from None
         except OSError as error:
-            raise CannotStart(
+            raise CannotStartError(
                 f"BIND is {bind!r}, which cannot be used: {error.strerror}. Write another port."
             ) from None
 

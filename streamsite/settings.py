@@ -28,9 +28,7 @@ BIND = env.bind("BIND", default="127.0.0.1:8000")
 TRUSTED_PROXIES = env.number("TRUSTED_PROXIES", default=0, least=0, most=10)
 # Whether people reach us by https (here or at a proxy): secure cookies, redirect, HSTS.
 HTTPS = env.flag("HTTPS", default=not DEBUG)
-LOG_LEVEL = env.choice(
-    "LOG_LEVEL", default="INFO", allowed=("DEBUG", "INFO", "WARNING", "ERROR")
-)
+LOG_LEVEL = env.choice("LOG_LEVEL", default="INFO", allowed=("DEBUG", "INFO", "WARNING", "ERROR"))
 
 ROOT_URLCONF = "streamsite.urls"
 ASGI_APPLICATION = "streamsite.asgi.application"

@@ -7,8 +7,8 @@ from django.contrib import admin, messages
 from django.contrib.admin import ModelAdmin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from videos.models import Video
 
@@ -24,8 +24,12 @@ class SourceFilter(admin.SimpleListFilter):
 
     def lookups(
         self, request: HttpRequest, model_admin: VideoModelAdmin
-    ) -> Iterable[tuple[str, object]]:
-        return [("file", _("Uploaded file")), ("url", _("URL")), ("none", _("None yet"))]
+    ) -> Iterable[tuple[str, str]]:
+        return [
+            ("file", gettext("Uploaded file")),
+            ("url", gettext("URL")),
+            ("none", gettext("None yet")),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Video]) -> QuerySet[Video]:
         match self.value():
@@ -77,10 +81,10 @@ class VideoAdmin(VideoModelAdmin):
     @admin.display(description=_("source"))
     def source_kind(self, video: Video) -> str:
         if video.source_file:
-            return str(_("File"))
+            return gettext("File")
         if video.is_hls:
-            return str(_("HLS"))
-        return str(_("URL")) if video.source_url else str(_("none yet"))
+            return gettext("HLS")
+        return gettext("URL") if video.source_url else gettext("none yet")
 
     @admin.action(description=_("Make live"), permissions=["change"])
     def make_live(self, request: HttpRequest, queryset: QuerySet[Video]) -> None:

@@ -99,9 +99,6 @@ class Video(models.Model):
     def __str__(self) -> str:
         return self.title
 
-    def get_absolute_url(self) -> str:
-        return reverse("videos:detail", args=[self.slug])
-
     def save(self, *args: object, **kwargs: object) -> None:
         """Keep the times true to the state: live has a start, ended has both."""
         if self.state in (self.State.LIVE, self.State.ENDED) and self.started_at is None:
@@ -113,6 +110,9 @@ class Video(models.Model):
         if self.state == self.State.UPCOMING:
             self.started_at = None
         super().save(*args, **kwargs)  # type: ignore[arg-type]
+
+    def get_absolute_url(self) -> str:
+        return reverse("videos:detail", args=[self.slug])
 
     @property
     def is_live(self) -> bool:

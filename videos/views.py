@@ -1,8 +1,9 @@
 """The list of videos and the page of one."""
 
 import re
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -88,7 +89,7 @@ def content_policy(video: Video) -> dict[str, list[str]]:
 
     An HLS playlist is played by hls.js through a MediaSource, whose address is a `blob:`.
     """
-    policy = {directive: list(values) for directive, values in settings.SECURE_CSP.items()}
+    policy = cast("dict[str, list[str]]", deepcopy(settings.SECURE_CSP))
     if origin := source_origin(video.source_url):
         for directive in ("media-src", "connect-src", "img-src"):
             policy[directive] = [*policy.get(directive, [CSP.SELF]), origin]

@@ -706,7 +706,7 @@ class Scene:
         mask = self.boat[:, ::-1] if mood.flip else self.boat
         colour = rgb(mood.ranges[2]) * 0.55 + rgb(mood.near[0]) * 0.45
         # Its reflection first: upside down, flattened, rippled and half clear.
-        up, down, scale = 64, 24, 4
+        up, scale = 64, 4
         mirror = mask[: (up + 9) * scale][::-1]
         rows = np.arange(mirror.shape[0])
         bend = np.sin(rows / 9 + turn * 9) * (2 + rows / 26) + np.sin(rows / 21 - turn * 7) * 2

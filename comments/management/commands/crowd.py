@@ -135,7 +135,11 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--viewers", type=bounded(1, 5000, int), default=20, metavar="N")
         parser.add_argument(
-            "--rate", type=bounded(0, 200, float), default=1.0, metavar="R", help="comments a second"
+            "--rate",
+            type=bounded(0, 200, float),
+            default=1.0,
+            metavar="R",
+            help="comments a second",
         )
         parser.add_argument("--seconds", type=bounded(1, 3600, float), default=30, metavar="S")
         parser.add_argument("--url", default="http://127.0.0.1:8000", help="the server's address")
@@ -144,7 +148,9 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         address = urlsplit(options["url"])
         if not is_loopback(f"{address.hostname}:{address.port or 80}"):
-            raise CommandError("A crowd is only ever let loose on this machine: write a loopback --url.")
+            raise CommandError(
+                "A crowd is only ever let loose on this machine: write a loopback --url."
+            )
         page = f"{options['url'].rstrip('/')}/videos/{options['video']}/"
         asyncio.run(self._gather(page, **options))
 
@@ -168,6 +174,7 @@ class Command(BaseCommand):
                 else:
                     await asyncio.sleep(0.01)
             deadline = time.monotonic() + 5
+            # Many small states and no one event: so it looks again and again.
             while any(person.waiting for person in people) and time.monotonic() < deadline:
                 await asyncio.sleep(0.05)
             await asyncio.sleep(0.5)
@@ -197,7 +204,7 @@ class Command(BaseCommand):
                     group.create_task(enter(person))
         except* (OSError, InvalidStatus) as errors:
             raise CommandError(
-                f"{people[0].page} cannot be opened ({errors.exceptions[0]}). Is the server running?"
+                f"{people[0].page} cannot be opened ({errors.exceptions[0]}). Does the server run?"
             ) from None
         self.stdout.write("")
 

@@ -5,7 +5,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from streamsite.env import check_bind, is_loopback, refuse
-from streamsite.serving import CannotStart, run
+from streamsite.serving import CannotStartError, run
 
 
 class Command(BaseCommand):
@@ -29,5 +29,5 @@ class Command(BaseCommand):
             )
         try:
             run(where)
-        except CannotStart as error:
+        except CannotStartError as error:
             raise CommandError(str(error)) from None

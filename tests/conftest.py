@@ -1,0 +1,135 @@
+"""Fixtures: people and a video in this process, and whole sites in processes of their own."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.cache import cache
+
+from comments.identity import Actor, actor_of_account
+from comments.models import Stream, Viewer
+from tests import world
+from tests.client import Person
+from tests.servers import Databases, Site
+from videos.models import Video
+
+# --- Sites: one of each kind per worker, shared by all tests ------------------------------------
+
+type MakeSite = Callable[..., Site]
+
+
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    found = Databases(tmp_path_factory.mktemp("databases"))
+    yield found
+    found.stop()
+
+
+@pytest.fixture(scope="session")
+def sqlite_site(
+    databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """One process, SQLite, the in-memory layer; the limits as they are by default."""
+    yield from _running(Site(databases, tmp_path_factory.mktemp("site"), RATE_ADDRESS="12/10"))
+
+
+@pytest.fixture(scope="session")
+def postgres_site(
+    databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """Two processes on PostgreSQL and Valkey."""
+    folder = tmp_path_factory.mktemp("site")
+    yield from _running(
+        Site(databases, folder, backend="postgres", processes=2, RATE_ADDRESS="12/10")
+    )
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def site(request: pytest.FixtureRequest) -> Site:
+    """The shared site, once on each kind of data."""
+    found: Site = request.getfixturevalue(f"{request.param}_site")
+    return found
+
+
+@pytest.fixture
+def make_site(
+    databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MakeSite]:
+    """Sites for one test alone: `make_site(backend="postgres", processes=2, RATE_VIEWER="off")`."""
+    made: list[Site] = []
+
+    def make(**options: object) -> Site:
+        made.append(Site(databases, tmp_path_factory.mktemp("site"), **options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for found in made:
+        found.kill()
+
+
+def _running(found: Site) -> Iterator[Site]:
+    yield found
+    found.kill()
+    assert not found.tracebacks
+
+
+@pytest.fixture
+def somebody(site: Site) -> Callable[..., Person]:
+    """`somebody()` is a new anonymous person; `somebody("mona")` one who is signed in."""
+
+    def enter(account: str = "", *, server: int | None = None, address: str = "") -> Person:
+        where = len(site.servers) - 1 if server is None else server
+        person = Person(site, server=where, address=address or None)
+        return person.sign_in(account) if account else person
+
+    return enter
+
+
+# --- People and a video in this process ---------------------------------------------------------
+
+
+@pytest.fixture
+def people(transactional_db: None) -> None:
+    cache.clear()
+    world.make_people()
+
+
+@pytest.fixture
+def stream(people: None) -> Stream:
+    """The stream of a live video that mona moderates."""
+    return Stream.objects.select_related("video").get(pk=world.make_video("talk"))
+
+
+@pytest.fixture
+def video(stream: Stream) -> Video:
+    return stream.video
+
+
+@pytest.fixture
+def alice(people: None) -> Actor:
+    """A viewer with an account."""
+    return actor_of_account(User.objects.get(username="alice"))
+
+
+@pytest.fixture
+def mona(people: None) -> Actor:
+    """A moderator of this video."""
+    return actor_of_account(User.objects.get(username="mona"))
+
+
+@pytest.fixture
+def max(people: None) -> Actor:
+    """A moderator of another video."""
+    return actor_of_account(User.objects.get(username="max"))
+
+
+@pytest.fixture
+def root(people: None) -> Actor:
+    """A superuser."""
+    return actor_of_account(User.objects.get(username="root"))
+
+
+@pytest.fixture
+def anon(people: None) -> Actor:
+    """A viewer with a session only."""
+    return Actor(Viewer.objects.create(name="Anon"), address="somewhere")

@@ -1,0 +1,244 @@
+"""A page as a browser would have it after the frames it was sent, without a browser.
+
+`parse` reads HTML into a small tree and refuses what is not well formed. `PageModel` does with a
+frame what htmx does with it: states are upserted by id and sorted by number, a reset replaces the
+list, everything else goes to its target. It asserts at every frame what must always hold.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+
+VOID = frozenset(
+    "area base br col embed hr img input link meta param source track wbr path".split()
+)
+
+
+@dataclass
+class Element:
+    tag: str
+    attributes: dict[str, str] = field(default_factory=dict)
+    children: list["Element | str"] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "".join(
+            child if isinstance(child, str) else child.text for child in self.children
+        )
+
+    @property
+    def elements(self) -> list["Element"]:
+        return [child for child in self.children if isinstance(child, Element)]
+
+    def __iter__(self) -> Iterator["Element"]:
+        """Itself and every element inside it, in the order of the document."""
+        yield self
+        for child in self.elements:
+            yield from child
+
+    def having(self, attribute: str, value: str | None = None) -> "Element | None":
+        """The first element with the attribute (of that value)."""
+        for element in self:
+            if attribute in element.attributes and value in (None, element.attributes[attribute]):
+                return element
+        return None
+
+    def of_class(self, name: str) -> "Element | None":
+        for element in self:
+            if name in element.attributes.get("class", "").split():
+                return element
+        return None
+
+
+class _Parser(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.root = Element("")
+        self.open = [self.root]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = [name for name, _ in attrs]
+        assert len(names) == len(set(names)), f"<{tag}> has an attribute twice: {names}"
+        element = Element(tag, {name: value or "" for name, value in attrs})
+        self.open[-1].children.append(element)
+        if tag not in VOID:
+            self.open.append(element)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in VOID:
+            return
+        assert self.open[-1].tag == tag, f"</{tag}> closes <{self.open[-1].tag}>"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        self.open[-1].children.append(data)
+
+
+def parse(html: str) -> Element:
+    """The elements of a document or frame, under a root without name."""
+    parser = _Parser()
+    parser.feed(html)
+    parser.close()
+    assert parser.open == [parser.root], f"<{parser.open[-1].tag}> is never closed"
+    return parser.root
+
+
+@dataclass(frozen=True)
+class Row:
+    """One `<li>` of the list."""
+
+    number: int
+    change: int
+    author: str
+    hidden: bool
+    state: str
+    name: str
+    body: str
+    badge: str
+    html: Element = field(compare=False, repr=False)
+
+    @classmethod
+    def of(cls, element: Element) -> "Row":
+        number = element.attributes["data-number"]
+        assert element.tag == "li"
+        assert element.attributes["id"] == f"c-{number}"
+        body, name = element.of_class("comment-body"), element.of_class("comment-author")
+        badge = element.of_class("badge")
+        hidden = "hidden" in element.attributes
+        assert hidden == (not element.children), "a hidden row is empty, a shown one is not"
+        return cls(
+            int(number),
+            int(element.attributes["data-change"]),
+            element.attributes["data-author"],
+            hidden,
+            element.attributes.get("data-state", "visible"),
+            name.text if name else "",
+            body.text if body else "",
+            badge.text if badge else "",
+            element,
+        )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an action came to: `code` is empty for an acknowledgement."""
+
+    key: str
+    code: str
+    sentence: str
+    retry_after: int | None
+    number: int | None
+    name: str
+    action: str
+
+    @property
+    def is_ack(self) -> bool:
+        return not self.code
+
+    @classmethod
+    def of(cls, element: Element) -> "Answer":
+        found = element.attributes
+        refused = "data-refused" in found
+        return cls(
+            found["data-refused" if refused else "data-ack"],
+            found["data-code"] if refused else "",
+            element.text,
+            int(found["data-retry-after"]) if "data-retry-after" in found else None,
+            int(found["data-number"]) if "data-number" in found else None,
+            found.get("data-name", ""),
+            found.get("data-action", ""),
+        )
+
+
+class PageModel:
+    """The comments of one open page, and what else frames say to it."""
+
+    def __init__(self, html: str = "") -> None:
+        self.rows: dict[int, Row] = {}  # by number, ascending
+        self.cursor = ""
+        self.resets = 0
+        self.targets: dict[str, Element] = {}  # what a frame last put there, by selector
+        if html:
+            page = parse(html)
+            comments = page.having("id", "comments")
+            assert comments is not None, "the page has a list of comments"
+            self.cursor = comments.attributes["data-cursor"]
+            self._replace(comments.elements)
+
+    @property
+    def epoch(self) -> str:
+        return self.cursor.partition("-")[0]
+
+    @property
+    def change(self) -> int:
+        """The change that the cursor stands at; -1 without a cursor."""
+        return int(self.cursor.partition("-")[2] or -1)
+
+    @property
+    def shown(self) -> list[Row]:
+        """What a reader sees, in order."""
+        return [row for row in self.rows.values() if not row.hidden]
+
+    @property
+    def bodies(self) -> list[str]:
+        return [row.body for row in self.shown]
+
+    @property
+    def watching(self) -> int | None:
+        element = self.targets.get("#watching")
+        data = element.having("value") if element else None
+        return int(data.attributes["value"]) if data else None
+
+    @property
+    def is_open(self) -> bool | None:
+        """Whether the room takes comments, as the last frame about it says; None before one."""
+        element = self.targets.get("#room")
+        room = element.having("data-open") if element else None
+        return room.attributes["data-open"] == "true" if room else None
+
+    def apply(self, frame: str) -> list[Answer]:
+        """Do what a browser does with the frame; the answers in it."""
+        answers = []
+        states = []
+        for element in parse(frame).elements:
+            if element.tag == "li":
+                states.append(element)
+                continue
+            assert element.tag == "hx-partial", f"<{element.tag}> in a frame"
+            target = element.attributes.get("hx-target", "")
+            if target == "#comments":
+                assert element.attributes["hx-swap"] == "innerHTML"
+                self.resets += 1
+                self._replace(element.elements)
+            elif target == "#answers":
+                answers += [Answer.of(answer) for answer in element.elements]
+            elif target:
+                self.targets[target] = element
+        self._upsert(states)
+        for element in parse(frame):
+            if "data-cursor" in element.attributes:
+                self._move(element.attributes["data-cursor"])
+        return answers
+
+    def _replace(self, states: list[Element]) -> None:
+        self.rows = {}
+        self._upsert(states)
+
+    def _upsert(self, states: list[Element]) -> None:
+        numbers = []
+        for element in states:
+            row = Row.of(element)
+            numbers.append(row.number)
+            self.rows[row.number] = row
+        assert len(numbers) == len(set(numbers)), f"a comment is twice in one frame: {numbers}"
+        self.rows = dict(sorted(self.rows.items()))
+
+    def _move(self, cursor: str) -> None:
+        before, epoch = self.change, self.epoch
+        self.cursor = cursor
+        assert self.epoch != epoch or self.change >= before or self.resets, "a cursor goes back"

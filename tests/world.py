@@ -1,0 +1,98 @@
+"""The people and videos of the tests, and what the database says of them.
+
+These run where the data is: in the tests' own process, or in a Site's (`site.call(function, …)`),
+so they take and return plain values only.
+"""
+
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+
+from comments.models import Comment, Stream, Viewer
+from videos.models import Video
+
+PASSWORD = "a-long-enough-phrase-7"
+
+
+def make_people() -> None:
+    """alice (an account), mona (moderates what make_video makes), max (moderates elsewhere), root."""
+    for name in ("alice", "mona", "max"):
+        User.objects.create_user(name, password=PASSWORD)
+    User.objects.create_superuser("root", password=PASSWORD)
+    make_video("elsewhere", moderator="max")
+
+
+def make_video(slug: str, state: str = "live", moderator: str = "mona") -> int:
+    """A video with its stream; the stream's id."""
+    video = Video.objects.create(slug=slug, title=f"Video {slug}", state=state)
+    stream = Stream.objects.get(video=video)
+    stream.moderators.add(User.objects.get(username=moderator))
+    return stream.pk
+
+
+def set_stream(slug: str, **fields: Any) -> None:
+    """Change the comment settings as the admin does, with a save."""
+    stream = Stream.objects.get(video__slug=slug)
+    for field, value in fields.items():
+        setattr(stream, field, value)
+    stream.save(update_fields=list(fields))
+
+
+def set_state(slug: str, state: str) -> None:
+    video = Video.objects.get(slug=slug)
+    video.state = state
+    video.save()
+
+
+def set_account(username: str, **fields: Any) -> None:
+    User.objects.filter(username=username).update(**fields)
+
+
+def make_account(username: str, **fields: Any) -> None:
+    User.objects.create_user(username, password=PASSWORD, **fields)
+
+
+def stream_of(slug: str) -> dict[str, Any]:
+    stream = Stream.objects.get(video__slug=slug)
+    return {"id": stream.pk, "head": stream.head, "epoch": stream.epoch}
+
+
+def comments_of(slug: str, *, staff: bool = False) -> list[dict[str, Any]]:
+    """Every comment as a page (the staff's page) should show it, in order."""
+    found = Comment.objects.filter(stream__video__slug=slug).select_related("author")
+    if not staff:
+        found = found.filter(state=Comment.State.VISIBLE)
+    return [
+        {
+            "number": comment.number,
+            "change": comment.change,
+            "author": comment.author.handle,
+            "name": comment.author_name,
+            "body": comment.body,
+            "state": comment.state,
+            "badge": comment.badge,
+            "removed_by": comment.removed_by,
+        }
+        for comment in found.order_by("number")
+    ]
+
+
+def everything_of(slug: str) -> dict[str, Any]:
+    """All that an action could change: to be compared before and after a refusal."""
+    comments = Comment.objects.filter(stream__video__slug=slug).order_by("number")
+    return {
+        "stream": stream_of(slug),
+        "comments": [str(row) for row in comments.values_list()],
+        "names": {viewer.handle: viewer.name for viewer in Viewer.objects.all()},
+    }
+
+
+def viewer_of(handle: str) -> dict[str, Any]:
+    viewer = Viewer.objects.get(handle=handle)
+    account = viewer.user.get_username() if viewer.user else None
+    return {"pk": viewer.pk, "name": viewer.name, "account": account}
+
+
+def end_session(key: str) -> None:
+    Session.objects.filter(session_key=key).delete()
