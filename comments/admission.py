@@ -3,6 +3,7 @@
 ASGI middleware around the socket's application, outermost first in streamsite/asgi.py.
 """
 
+import re
 from collections import Counter
 from typing import Any
 from urllib.parse import urlsplit
@@ -63,14 +64,14 @@ def is_allowed(scope: dict[str, Any]) -> bool:
 
 def parse_origin(origin: str) -> tuple[str, str, int] | None:
     """Scheme, host and port of an origin; None for what is not one (`null` among them)."""
+    if not re.fullmatch(r"https?://[^/?#@\\\s]+", origin):
+        return None
     try:
         parts = urlsplit(origin)
-        port = parts.port or DEFAULT_PORTS[parts.scheme]
+        port = DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
     except (ValueError, KeyError):
         return None
-    if not parts.hostname or parts.username is not None or parts.path or parts.query:
-        return None
-    return parts.scheme, parts.hostname, port
+    return (parts.scheme, parts.hostname, port) if parts.hostname else None
 
 
 class Admission:

@@ -419,24 +419,23 @@ class Fanout:
 
     def __init__(self) -> None:
         self.hubs: dict[int, Hub] = {}
-        self._starting: dict[int, asyncio.Task[Hub]] = {}
+        self._starting: dict[int, asyncio.Task[None]] = {}
         self._poll: asyncio.Task[None] | None = None
         self._looking = False
+        self.draining = False  # this process ends: who comes now is sent to another
 
     async def join(self, stream_id: int, seat: Seat, cursor: Cursor | None) -> None:
         """Seat a socket in its video's hub. Raises Stream.DoesNotExist, or a database's error."""
-        hub = self.hubs.get(stream_id)
-        if hub is None:
+        while (hub := self.hubs.get(stream_id)) is None:
             starting = self._starting.get(stream_id)
             if starting is None:
                 starting = asyncio.ensure_future(self._start(stream_id))
                 self._starting[stream_id] = starting
             # Shielded: whoever came first may leave while others wait for the same hub.
-            hub = await asyncio.shield(starting)
-            self.hubs.setdefault(stream_id, hub)
-        self.hubs[stream_id].join(seat, cursor)
+            await asyncio.shield(starting)
+        hub.join(seat, cursor)
 
-    async def _start(self, stream_id: int) -> Hub:
+    async def _start(self, stream_id: int) -> None:
         try:
             stream.attach(asyncio.get_running_loop())
             hub = Hub(stream_id)
@@ -444,7 +443,6 @@ class Fanout:
             self.hubs[stream_id] = hub
             if self._poll is None:
                 self._poll = asyncio.ensure_future(self._keep_polling())
-            return hub
         finally:
             del self._starting[stream_id]
 
@@ -454,14 +452,20 @@ class Fanout:
             return
         hub.leave(seat)
         if not hub.seats:
-            del self.hubs[stream_id]
-            hub.stop()
+            self._drop(hub)
+
+    def _drop(self, hub: Hub) -> None:
+        del self.hubs[hub.stream_id]
+        hub.stop()
 
     async def _keep_polling(self) -> None:
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            for hub in self.hubs.values():
-                hub.tick()
+            for hub in list(self.hubs.values()):
+                if hub.seats:
+                    hub.tick()
+                else:
+                    self._drop(hub)  # whoever it was started for left before it was ready
             await self.look()
 
     async def look(self) -> None:
@@ -492,12 +496,15 @@ class Fanout:
                 hub.heal()
 
     async def close_all(self, code: int, *, seconds: float) -> None:
-        """Close every socket with `code`, spread evenly over `seconds`."""
+        """Close every socket with `code`, spread evenly over `seconds`; let no more in."""
+        self.draining = True
         seats = [seat for hub in self.hubs.values() for seat in hub.seats]
+        closing = []
         for seat in seats:
-            task = asyncio.ensure_future(_ignore_errors(seat.close(code)))
+            closing.append(asyncio.ensure_future(_ignore_errors(seat.close(code))))
             await asyncio.sleep(seconds / len(seats))
-            del task
+        if closing:
+            await asyncio.wait(closing, timeout=1)
 
 
 def _look(stream_ids: list[int]) -> dict[int, tuple[str, int, str]]:

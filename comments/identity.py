@@ -14,6 +14,7 @@ from django.contrib.auth import get_user
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
+from django.utils import timezone
 
 from comments.limits import address_of
 from comments.models import MODERATE, Comment, Stream, Viewer
@@ -53,7 +54,7 @@ def actor_of_request(request: HttpRequest) -> Actor:
     user = _account(request.user)
     viewer = _viewer_of(request.session, user)
     if viewer is None:
-        viewer = Viewer.objects.create(user=user)
+        viewer = _new_viewer(user)
         request.session[SESSION_VIEWER] = viewer.pk
     return Actor(viewer, user, address)
 
@@ -71,22 +72,23 @@ def actor_of_session(session_key: str | None, address: str) -> Actor:
 
 def actor_of_account(user: User) -> Actor:
     """An account at a door without session: admin, command line."""
-    return Actor(viewer_of_account(user) or Viewer.objects.create(user=user), user)
+    return Actor(viewer_of_account(user) or _new_viewer(user), user)
 
 
 def viewer_of_account(user: User) -> Viewer | None:
     """The account's viewer: the first that it claimed, the same from every browser."""
-    return Viewer.objects.select_related("user").filter(user=user).order_by("pk").first()
+    claimed = Viewer.objects.select_related("user").filter(user=user)
+    return claimed.order_by("claimed_at", "pk").first()
 
 
 def claim(session: SessionBase, user: User) -> None:
     """At sign-in the account claims the session's viewer; what that viewer wrote stays its own.
 
-    An account that has a viewer already goes on as that one. At sign-out the viewer stays with
+    An account that had claimed one before goes on as that. At sign-out the viewer stays with
     the account, and the browser is somebody new.
     """
     if anonymous := session.get(SESSION_VIEWER):
-        Viewer.objects.filter(pk=anonymous, user=None).update(user=user)
+        Viewer.objects.filter(pk=anonymous, user=None).update(user=user, claimed_at=timezone.now())
     viewer = viewer_of_account(user)
     if viewer is not None:
         session[SESSION_VIEWER] = viewer.pk
@@ -95,6 +97,10 @@ def claim(session: SessionBase, user: User) -> None:
 class _WithSession:
     def __init__(self, session: SessionBase) -> None:
         self.session = session
+
+
+def _new_viewer(user: User | None) -> Viewer:
+    return Viewer.objects.create(user=user, claimed_at=timezone.now() if user else None)
 
 
 def _account(user: User | AnonymousUser | Any) -> User | None:

@@ -91,6 +91,7 @@ class Viewer(models.Model):
     )
     name = models.CharField(_("name"), max_length=120, default=random_name)
     renamed_at = models.DateTimeField(_("renamed at"), null=True, blank=True)
+    claimed_at = models.DateTimeField(_("claimed at"), null=True, blank=True)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
     class Meta:

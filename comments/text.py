@@ -21,6 +21,7 @@ MARKS_AT_MOST = 6
 STACKED = regex.compile(rf"(\p{{M}}{{{MARKS_AT_MOST}}})\p{{M}}+")
 # What a reader cannot see: space, format characters, and letters that are drawn as nothing.
 INVISIBLE = regex.compile(r"[\s\p{Z}\p{Cf}\p{Default_Ignorable_Code_Point}\u2800\p{M}]+")
+UNSEEN = regex.compile(r"[\p{Cf}\p{Default_Ignorable_Code_Point}--[\u200c\u200d]]", regex.V1)
 # A family emoji is one character to a reader and seven code points; 10 is room for that.
 CODE_POINTS_PER_CHARACTER = 10
 
@@ -61,6 +62,16 @@ def clean(text: object) -> str:
     if not INVISIBLE.sub("", text):
         raise Refused(Code.EMPTY, _("Write something first."))
     return text
+
+
+def clean_name(name: object) -> str:
+    """A name in the form it is stored in: as `clean`, on one line, without look-alikes of format.
+
+    NFKC makes one letter of full-width and other compatibility forms, and what is drawn as nothing
+    is left out: so a name that looks like an account's compares equal to it. Raises Refused.
+    """
+    plain = unicodedata.normalize("NFKC", clean(name))
+    return clean(" ".join(UNSEEN.sub("", plain).split()))
 
 
 def require_length(text: str, most: int) -> None:

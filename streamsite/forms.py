@@ -2,7 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from django.contrib.auth.forms import PasswordChangeForm, UserCreationForm, UsernameField
+from django.contrib.auth.forms import (
+    AuthenticationForm,
+    PasswordChangeForm,
+    UserCreationForm,
+    UsernameField,
+)
 from django.contrib.auth.models import User
 from django.utils.translation import gettext_lazy as _
 
@@ -14,6 +19,12 @@ else:  # generic for the type checker only
 # What AUTH_PASSWORD_VALIDATORS ask, in one line instead of Django's list of four; a password that
 # is refused is told which of them it was.
 PASSWORD_HELP = _("At least 8 characters. Not only digits, not your name, not a common one.")
+
+
+class SignInForm(AuthenticationForm):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["username"].label = _("Name")  # as signing up calls it
 
 
 class SignUpForm(UserForm):

@@ -34,7 +34,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_safe
 from django.views.generic import FormView
 
-from streamsite.forms import ChangePasswordForm, SignUpForm
+from streamsite.forms import ChangePasswordForm, SignInForm, SignUpForm
 from videos.files import POSTER_TYPES, VIDEO_TYPES, extension
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ else:  # generic for the type checker only
 
 
 class SignIn(LoginView):
+    authentication_form = SignInForm
     redirect_authenticated_user = True
 
 

@@ -188,6 +188,12 @@ class Person:
                 await socket.stop()
 
 
+def frame(fields: dict[str, Any]) -> str:
+    """A client frame; characters as they are, unless UTF-8 cannot hold them."""
+    text = json.dumps(fields, ensure_ascii=False)
+    return text if text.isprintable() else json.dumps(fields)
+
+
 @dataclass
 class Socket:
     """An open socket: frames go into the page's model as they arrive, answers to who waits."""
@@ -225,6 +231,11 @@ class Socket:
     def close_code(self) -> int | None:
         return self.connection.close_code
 
+    async def answers_a_ping(self) -> bool:
+        async with asyncio.timeout(SECONDS):
+            await (await self.connection.ping())
+        return self.is_open
+
     async def until(
         self, condition: Callable[[], object], what: str = "", seconds: float = SECONDS
     ) -> None:
@@ -260,7 +271,7 @@ class Socket:
         fields = {"action": action, "key": str(uuid.uuid4())} | fields
         key = fields["key"]
         had = len(self.answers)
-        await self.connection.send(json.dumps(fields))
+        await self.connection.send(frame(fields))
         await self.until(
             lambda: any(answer.key == key for answer in self.answers[had:]), f"an answer to {key}"
         )

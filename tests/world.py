@@ -6,7 +6,7 @@ so they take and return plain values only.
 
 from typing import Any
 
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.contrib.sessions.models import Session
 
 from comments.models import Comment, Stream, Viewer
@@ -49,8 +49,12 @@ def set_account(username: str, **fields: Any) -> None:
     User.objects.filter(username=username).update(**fields)
 
 
-def make_account(username: str, **fields: Any) -> None:
-    User.objects.create_user(username, password=PASSWORD, **fields)
+def make_account(
+    username: str, *, password: bool = True, may: list[str] | None = None, **fields: Any
+) -> None:
+    """An account; `may` are permissions (`view_comment`). Without password it is made at once."""
+    user = User.objects.create_user(username, password=PASSWORD if password else None, **fields)
+    user.user_permissions.set(Permission.objects.filter(codename__in=may or []))
 
 
 def stream_of(slug: str) -> dict[str, Any]:
@@ -84,8 +88,13 @@ def everything_of(slug: str) -> dict[str, Any]:
     return {
         "stream": stream_of(slug),
         "comments": [str(row) for row in comments.values_list()],
-        "names": {viewer.handle: viewer.name for viewer in Viewer.objects.all()},
     }
+
+
+def ids_of(slug: str, *numbers: int) -> list[int]:
+    """Primary keys, as the admin's check boxes hold them."""
+    found = Comment.objects.filter(stream__video__slug=slug, number__in=numbers)
+    return list(found.order_by("number").values_list("pk", flat=True))
 
 
 def viewer_of(handle: str) -> dict[str, Any]:

@@ -78,7 +78,10 @@ def page(request: HttpRequest, video: Video, *, status: int = 200, **context: An
 
     def show(request: HttpRequest) -> HttpResponse:
         shown = context | {"video": video}
-        return render(request, "videos/detail.html", shown, status=status)
+        response = render(request, "videos/detail.html", shown, status=status)
+        # Each session's own page; a copy may be kept for "back", and is asked about before use.
+        response["Cache-Control"] = "private, no-cache"
+        return response
 
     # The policy depends on the video, so the public decorator is applied when it is known.
     return csp_override(content_policy(video))(show)(request)

@@ -26,7 +26,7 @@ def comment_panel(context: Context, video: Video) -> dict[str, Any]:
     request: HttpRequest = context["request"]
     actor = actor_of_request(request)
     # The head before the comments: what commits in between comes again over the socket.
-    room = Stream.objects.select_related("video").get(video=video)
+    room, _created = Stream.objects.select_related("video").get_or_create(video=video)
     staff = actor.can_moderate(room)
     comments = stream.window_comments(room, staff=staff)
     return {

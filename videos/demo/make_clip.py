@@ -80,47 +80,85 @@ class Mood:
 
 DUSK = Mood(
     sky=(
-        (0.00, "#141d3d"), (0.30, "#2f2950"), (0.58, "#5d375f"),
-        (0.78, "#98506a"), (0.91, "#d07a5f"), (1.00, "#eea468"),
+        (0.00, "#141d3d"),
+        (0.30, "#2f2950"),
+        (0.58, "#5d375f"),
+        (0.78, "#98506a"),
+        (0.91, "#d07a5f"),
+        (1.00, "#eea468"),
     ),
-    glow="#ffb469", glow_strength=0.62, glow_size=(420, 150),
-    disc=("#ffe2a6", "#ffb877"), disc_radius=58, disc_x=846, disc_y=(350, 396),
-    cloud="#f2916f", cloud_strength=0.34,
+    glow="#ffb469",
+    glow_strength=0.62,
+    glow_size=(420, 150),
+    disc=("#ffe2a6", "#ffb877"),
+    disc_radius=58,
+    disc_x=846,
+    disc_y=(350, 396),
+    cloud="#f2916f",
+    cloud_strength=0.34,
     ranges=("#71405f", "#472a4d", "#271a38"),
     near=("#150e20", "#0c0814"),
-    water_tint="#1a1530", water_depth=(0.10, 0.80),
-    glitter="#ffd394", glitter_strength=0.95,
-    mist="#f0996c", mist_strength=0.20,
+    water_tint="#1a1530",
+    water_depth=(0.10, 0.80),
+    glitter="#ffd394",
+    glitter_strength=0.95,
+    mist="#f0996c",
+    mist_strength=0.20,
 )
 
 NIGHT = Mood(
     sky=(
-        (0.00, "#060b1c"), (0.35, "#0d1732"), (0.70, "#1b2b50"), (1.00, "#3a4f78"),
+        (0.00, "#060b1c"),
+        (0.35, "#0d1732"),
+        (0.70, "#1b2b50"),
+        (1.00, "#3a4f78"),
     ),
-    glow="#9fb6dd", glow_strength=0.42, glow_size=(250, 190),
-    disc=("#f6f3e6", "#dfe2e6"), disc_radius=44, disc_x=846, disc_y=(178, 178),
-    cloud="#8197c4", cloud_strength=0.16,
+    glow="#9fb6dd",
+    glow_strength=0.42,
+    glow_size=(250, 190),
+    disc=("#f6f3e6", "#dfe2e6"),
+    disc_radius=44,
+    disc_x=846,
+    disc_y=(178, 178),
+    cloud="#8197c4",
+    cloud_strength=0.16,
     ranges=("#2b3d63", "#192747", "#0d162c"),
     near=("#070c19", "#04070f"),
-    water_tint="#070e20", water_depth=(0.15, 0.78),
-    glitter="#e6ecf6", glitter_strength=0.75,
-    mist="#7f97c4", mist_strength=0.22,
-    stars=330, fireflies=34,
+    water_tint="#070e20",
+    water_depth=(0.15, 0.78),
+    glitter="#e6ecf6",
+    glitter_strength=0.75,
+    mist="#7f97c4",
+    mist_strength=0.22,
+    stars=330,
+    fireflies=34,
 )
 
 DAWN = Mood(
     sky=(
-        (0.00, "#5f86ab"), (0.28, "#8ea3bd"), (0.55, "#c9b3bd"),
-        (0.78, "#efbfae"), (1.00, "#ffdcae"),
+        (0.00, "#5f86ab"),
+        (0.28, "#8ea3bd"),
+        (0.55, "#c9b3bd"),
+        (0.78, "#efbfae"),
+        (1.00, "#ffdcae"),
     ),
-    glow="#fff0c8", glow_strength=0.75, glow_size=(420, 170),
-    disc=("#fffbe9", "#ffeabb"), disc_radius=50, disc_x=452, disc_y=(372, 372),
-    cloud="#ffd9c2", cloud_strength=0.50,
+    glow="#fff0c8",
+    glow_strength=0.75,
+    glow_size=(420, 170),
+    disc=("#fffbe9", "#ffeabb"),
+    disc_radius=50,
+    disc_x=452,
+    disc_y=(372, 372),
+    cloud="#ffd9c2",
+    cloud_strength=0.50,
     ranges=("#b09cb0", "#7f7a97", "#535a78"),
     near=("#2c3350", "#1c2238"),
-    water_tint="#3d4c70", water_depth=(0.08, 0.62),
-    glitter="#fff6da", glitter_strength=0.90,
-    mist="#ffe6cf", mist_strength=0.62,
+    water_tint="#3d4c70",
+    water_depth=(0.08, 0.62),
+    glitter="#fff6da",
+    glitter_strength=0.90,
+    mist="#ffe6cf",
+    mist_strength=0.62,
     flip=True,
 )
 
@@ -208,10 +246,16 @@ class Pen:
         along = np.array([math.cos(angle), math.sin(angle)]) * length
         across = np.array([-along[1], along[0]]) * 0.19
         start = np.array([x, y])
-        self.shape([
-            start, start + along * 0.3 + across, start + along * 0.65 + across * 0.8,
-            start + along, start + along * 0.65 - across * 0.8, start + along * 0.3 - across,
-        ])
+        self.shape(
+            [
+                start,
+                start + along * 0.3 + across,
+                start + along * 0.65 + across * 0.8,
+                start + along,
+                start + along * 0.65 - across * 0.8,
+                start + along * 0.3 - across,
+            ]
+        )
 
 
 def bezier(points, t):
@@ -270,8 +314,10 @@ def tree_line(seed, base, waves, crown, dip):
                     share = step / 8
                     wide = size * 0.40 * (1 - 0.72 * share)
                     pen.blob(
-                        x + chance.normal(0, wide * 0.35), HORIZON - top - tall * (0.1 + 1.15 * share),
-                        wide * chance.uniform(0.7, 1.1), size * chance.uniform(0.12, 0.2),
+                        x + chance.normal(0, wide * 0.35),
+                        HORIZON - top - tall * (0.1 + 1.15 * share),
+                        wide * chance.uniform(0.7, 1.1),
+                        size * chance.uniform(0.12, 0.2),
                     )
             x += size * chance.uniform(0.45, 0.9)
 
@@ -293,7 +339,12 @@ def near_bank(pen):
     def crown(x, y, rx, ry, leaves):
         for _ in range(leaves // 8):
             a, r = chance.uniform(0, TAU), math.sqrt(chance.random())
-            pen.blob(x + rx * 0.74 * r * math.cos(a), y + ry * 0.66 * r * math.sin(a), rx * 0.17, ry * 0.2)
+            pen.blob(
+                x + rx * 0.74 * r * math.cos(a),
+                y + ry * 0.66 * r * math.sin(a),
+                rx * 0.17,
+                ry * 0.2,
+            )
         for _ in range(leaves):
             a, r = chance.uniform(0, TAU), chance.random() ** 0.4
             px, py = x + rx * 0.86 * r * math.cos(a), y + ry * 0.82 * r * math.sin(a)
@@ -311,33 +362,62 @@ def near_bank(pen):
             reach = side * stilts * chance.uniform(0.25, 1.35)
             start = knee - stilts * chance.uniform(-0.1, 0.55)
             pen.limb(
-                [(x, start), (x + reach * 0.85, start + stilts * 0.18), (x + reach, max(foot, ground(x + reach)) + 8)],
-                stilts * 0.085, stilts * 0.05,
+                [
+                    (x, start),
+                    (x + reach * 0.85, start + stilts * 0.18),
+                    (x + reach, max(foot, ground(x + reach)) + 8),
+                ],
+                stilts * 0.085,
+                stilts * 0.05,
             )
         for cx, cy, rx, ry, leaves in crowns:
             pen.limb(
                 [bezier(trunk, 0.7), (x + lean, (fork + cy) / 2 + 18), (cx, cy)],
-                stilts * 0.10, stilts * 0.035,
+                stilts * 0.10,
+                stilts * 0.035,
             )
             crown(cx, cy, rx, ry, leaves)
 
     mangrove(
-        112, 630, 392, 20,
-        ((22, 300, 116, 62, 640), (142, 246, 106, 58, 600), (238, 322, 92, 44, 430), (92, 368, 96, 36, 330)),
+        112,
+        630,
+        392,
+        20,
+        (
+            (22, 300, 116, 62, 640),
+            (142, 246, 106, 58, 600),
+            (238, 322, 92, 44, 430),
+            (92, 368, 96, 36, 330),
+        ),
         88,
     )
     mangrove(
-        306, 668, 528, -12,
+        306,
+        668,
+        528,
+        -12,
         ((262, 488, 62, 32, 240), (330, 458, 66, 34, 280), (384, 506, 50, 25, 180)),
         54,
     )
     # Aerial roots that hang from the large crowns.
     for x in (176, 214, 262, 288):
         drop = chance.uniform(26, 62)
-        pen.limb([(x, 330), (x + chance.normal(0, 3), 340 + drop / 2), (x + chance.normal(0, 4), 345 + drop)], 1.5, 0.7)
+        pen.limb(
+            [
+                (x, 330),
+                (x + chance.normal(0, 3), 340 + drop / 2),
+                (x + chance.normal(0, 4), 345 + drop),
+            ],
+            1.5,
+            0.7,
+        )
     # Breathing roots: the spikes that stand in the mud.
     for _ in range(120):
-        x = chance.uniform(-MARGIN, 560) if chance.random() < 0.6 else chance.uniform(1000, W + MARGIN)
+        x = (
+            chance.uniform(-MARGIN, 560)
+            if chance.random() < 0.6
+            else chance.uniform(1000, W + MARGIN)
+        )
         tall = chance.uniform(7, 24)
         y = ground(x) + 5
         tip = x + chance.normal(0, 2)
@@ -406,9 +486,20 @@ def bird(flap):
 # When a flock enters, how long it takes, its path, and who flies in it:
 # (behind, below, size) for each bird. Every flock leaves before the clip ends.
 FLOCKS = (
-    (1.0, 19.0, (-60, 236), (1360, 128), (
-        (0, 0, 1.2), (37, -14, 1.1), (41, 16, 1.15), (77, -29, 1.05), (86, 33, 1.1), (120, 47, 1.0),
-    )),
+    (
+        1.0,
+        19.0,
+        (-60, 236),
+        (1360, 128),
+        (
+            (0, 0, 1.2),
+            (37, -14, 1.1),
+            (41, 16, 1.15),
+            (77, -29, 1.05),
+            (86, 33, 1.1),
+            (120, 47, 1.0),
+        ),
+    ),
     (12.0, 16.5, (1340, 262), (-70, 300), ((0, 0, 0.78), (30, 9, 0.72), (54, -8, 0.70))),
 )
 
@@ -447,14 +538,28 @@ class Scene:
         dip = (mood.disc_x, 150, 0.55)
         self.layers = (
             (Layer(far_hills, HORIZON - 140, HORIZON), 1.2),
-            (Layer(tree_line(7, 33, ((9, 520), (6, 210), (3, 83)), 15, dip), HORIZON - 100, HORIZON), 2.4),
-            (Layer(tree_line(11, 25, ((16, 900), (6, 330), (3, 120)), 19, (dip[0], 230, 0.86)), HORIZON - 100, HORIZON), 4.0),
+            (
+                Layer(
+                    tree_line(7, 33, ((9, 520), (6, 210), (3, 83)), 15, dip), HORIZON - 100, HORIZON
+                ),
+                2.4,
+            ),
+            (
+                Layer(
+                    tree_line(11, 25, ((16, 900), (6, 330), (3, 120)), 19, (dip[0], 230, 0.86)),
+                    HORIZON - 100,
+                    HORIZON,
+                ),
+                4.0,
+            ),
         )
         self.bank = Layer(near_bank, 160, H, mirrored=mood.flip)
         self.boat = patch(boat, 76, 64, 24)
         self.sky = self.draw_sky()
-        self.colours = [self.shore_colour(i, *span) for i, span in enumerate(
-            [(layer.top, layer.bottom) for layer, _ in self.layers])]
+        self.colours = [
+            self.shore_colour(i, *span)
+            for i, span in enumerate([(layer.top, layer.bottom) for layer, _ in self.layers])
+        ]
         top, foot = rgb(mood.near[0]), rgb(mood.near[1])
         down = smooth(YY[160:, :, None], 300, 700)
         self.bank_colour = top + (foot - top) * down
@@ -473,7 +578,9 @@ class Scene:
         reach = 41
         padded = np.pad(row, ((reach, reach), (0, 0)), mode="edge")
         bell = np.hanning(2 * reach + 1)
-        row = np.stack([np.convolve(padded[:, c], bell / bell.sum(), "valid") for c in range(3)], axis=1)
+        row = np.stack(
+            [np.convolve(padded[:, c], bell / bell.sum(), "valid") for c in range(3)], axis=1
+        )
         sky = np.repeat(row[:, None, :].astype(np.float32), W, axis=1)
 
         y, x = YY[:HORIZON], XX[:HORIZON]
@@ -493,8 +600,14 @@ class Scene:
         y, x = YY[:HORIZON], XX[:HORIZON]
         cover = np.zeros((HORIZON, W), np.float32)
         for cx, cy, rx, ry, weight in (
-            (1010, 262, 300, 8, 0.9), (800, 284, 210, 5, 0.8), (1130, 300, 230, 6, 0.7), (600, 318, 250, 5, 0.75),
-            (300, 250, 280, 8, 0.55), (420, 284, 170, 4, 0.6), (960, 330, 190, 4, 0.7), (690, 226, 200, 6, 0.4),
+            (1010, 262, 300, 8, 0.9),
+            (800, 284, 210, 5, 0.8),
+            (1130, 300, 230, 6, 0.7),
+            (600, 318, 250, 5, 0.75),
+            (300, 250, 280, 8, 0.55),
+            (420, 284, 170, 4, 0.6),
+            (960, 330, 190, 4, 0.7),
+            (690, 226, 200, 6, 0.4),
             (1180, 196, 220, 8, 0.35),
         ):
             phase = chance.uniform(0, TAU, 3)
@@ -503,7 +616,9 @@ class Scene:
             along = np.clip(1 - np.abs((x - cx) / rx) ** 2, 0, 1)
             below = y - cy - bend
             # Flat and crisp underneath, fading upwards.
-            profile = np.exp(-np.where(below > 0, (below / (thick * 0.55)) ** 2, (below / (thick * 1.9)) ** 2))
+            profile = np.exp(
+                -np.where(below > 0, (below / (thick * 0.55)) ** 2, (below / (thick * 1.9)) ** 2)
+            )
             cover = np.maximum(cover, weight * profile * along**1.5)
         near = np.exp(-(((x - mood.disc_x) / 520) ** 2))
         mix(sky, rgb(mood.cloud), (cover * mood.cloud_strength * (0.45 + 0.75 * near))[..., None])
@@ -516,7 +631,11 @@ class Scene:
             light = (0.25 + 0.75 * chance.random() ** 2) * float(1 - smooth(y, 230, 420))
             if math.hypot(x - self.mood.disc_x, y - self.mood.disc_y[0]) < 120:
                 light *= 0.25
-            tint = rgb("#ffffff") if chance.random() < 0.7 else rgb("#cfdcff" if chance.random() < 0.6 else "#ffe6c4")
+            tint = (
+                rgb("#ffffff")
+                if chance.random() < 0.7
+                else rgb("#cfdcff" if chance.random() < 0.6 else "#ffe6c4")
+            )
             self.spot(sky, x, y, size, tint, light)
             if size > 1.15:
                 self.spot(sky, x, y, size * 3.6, tint, light * 0.16)
@@ -530,7 +649,11 @@ class Scene:
         near = np.exp(-(((x - mood.disc_x) / 300) ** 2))
         low = smooth(y, HORIZON - 90, HORIZON)
         mix(field, rgb(mood.glow), ((0.34, 0.22, 0.10)[i] * mood.glow_strength * near)[..., None])
-        mix(field, rgb(mood.mist), ((0.85, 0.7, 0.5)[i] * mood.mist_strength * low * (0.55 + 0.45 * near))[..., None])
+        mix(
+            field,
+            rgb(mood.mist),
+            ((0.85, 0.7, 0.5)[i] * mood.mist_strength * low * (0.55 + 0.45 * near))[..., None],
+        )
         return field
 
     def choose_dashes(self):
@@ -548,13 +671,17 @@ class Scene:
             x = self.mood.disc_x + chance.normal(0, 0.62) * spread
             width = (7 + 24 * d) * chance.uniform(0.5, 1.35)
             light = (1 - 0.62 * d) * chance.uniform(0.5, 1.0)
-            dashes.append((x, y, width, 0.75 + 1.6 * d, light, chance.integers(5, 13), chance.uniform(0, TAU)))
+            dashes.append(
+                (x, y, width, 0.75 + 1.6 * d, light, chance.integers(5, 13), chance.uniform(0, TAU))
+            )
         for _ in range(70):
             d = chance.random() ** 0.9
             x, y = chance.uniform(0, W), HORIZON + 5 + d * 240
             width = (16 + 60 * d) * chance.uniform(0.5, 1.4)
             light = 0.20 * chance.uniform(0.4, 1.0) * (1 - 0.45 * d)
-            dashes.append((x, y, width, 0.6 + 1.0 * d, light, chance.integers(3, 8), chance.uniform(0, TAU)))
+            dashes.append(
+                (x, y, width, 0.6 + 1.0 * d, light, chance.integers(3, 8), chance.uniform(0, TAU))
+            )
         return dashes
 
     def choose_waves(self):
@@ -566,9 +693,14 @@ class Scene:
         across = (x - W / 2) * away
         waves = []
         for size, kx, kz, cycles in (
-            (1.0, 0.0025, 3.1, 5), (0.8, -0.004, 5.2, 7), (0.6, 0.008, 8.3, 9), (0.45, -0.012, 12.7, 11),
+            (1.0, 0.0025, 3.1, 5),
+            (0.8, -0.004, 5.2, 7),
+            (0.6, 0.008, 8.3, 9),
+            (0.45, -0.012, 12.7, 11),
         ):
-            waves.append((size, kx * across + kz * 2.2 * away + chance.uniform(0, TAU), int(cycles)))
+            waves.append(
+                (size, kx * across + kz * 2.2 * away + chance.uniform(0, TAU), int(cycles))
+            )
         return depth, waves
 
     # What moves
@@ -600,10 +732,16 @@ class Scene:
         face = rgb(mood.disc[0]) + (rgb(mood.disc[1]) - rgb(mood.disc[0])) * down
         if mood.stars:  # the seas of the moon
             for sx, sy, size, weight in (
-                (-0.34, -0.22, 0.34, 0.55), (0.10, -0.40, 0.24, 0.45), (0.30, -0.02, 0.30, 0.5),
-                (-0.12, 0.20, 0.26, 0.4), (-0.50, 0.18, 0.22, 0.4), (0.18, 0.52, 0.14, 0.3),
+                (-0.34, -0.22, 0.34, 0.55),
+                (0.10, -0.40, 0.24, 0.45),
+                (0.30, -0.02, 0.30, 0.5),
+                (-0.12, 0.20, 0.26, 0.4),
+                (-0.50, 0.18, 0.22, 0.4),
+                (0.18, 0.52, 0.14, 0.3),
             ):
-                sea = np.exp(-(((xx - mood.disc_x - sx * r) ** 2 + (yy - y - sy * r) ** 2) / (size * r) ** 2))
+                sea = np.exp(
+                    -(((xx - mood.disc_x - sx * r) ** 2 + (yy - y - sy * r) ** 2) / (size * r) ** 2)
+                )
                 face = face + (rgb("#b9c2cf") - face) * (0.8 * weight * sea)[..., None]
         mix(part, face, edge[..., None])
 
@@ -663,7 +801,11 @@ class Scene:
         mix(water, rgb(mood.water_tint), np.clip(tint, 0, 1)[..., None])
         # The broad, soft path of light under the sun.
         x = XX[HORIZON:]
-        path = np.exp(-(((x - mood.disc_x) / (38 + 95 * depth)) ** 2)) * (1 - 0.62 * depth) * (1 + 0.10 * lift)
+        path = (
+            np.exp(-(((x - mood.disc_x) / (38 + 95 * depth)) ** 2))
+            * (1 - 0.62 * depth)
+            * (1 + 0.10 * lift)
+        )
         mix(water, rgb(mood.glow), (0.46 * mood.glitter_strength * path)[..., None])
         picture[HORIZON:] = water
 
@@ -682,7 +824,9 @@ class Scene:
                 continue
             along = np.clip(1 - ((XX[y0:y1, x0:x1] - x) / wide) ** 2, 0, 1)
             # A lens: thinner towards its ends.
-            lens = np.exp(-(((YY[y0:y1, x0:x1] - y) / (height * (0.35 + 0.65 * along))) ** 2)) * smooth(along, 0, 0.5)
+            lens = np.exp(
+                -(((YY[y0:y1, x0:x1] - y) / (height * (0.35 + 0.65 * along))) ** 2)
+            ) * smooth(along, 0, 0.5)
             colour = pale + (warm - pale) * min(1, 1.2 * (y - HORIZON) / (H - HORIZON))
             mix(picture[y0:y1, x0:x1], colour, (strength * lens)[..., None])
 
@@ -697,7 +841,11 @@ class Scene:
         if mood.mist_strength > 0.4:  # dawn: banks of mist as well
             veil = 0.75 * veil + 0.5 * np.exp(-(((y - HORIZON + 26 - 1.6 * drift) / 12) ** 2))
             veil = veil + 0.42 * np.exp(-(((y - HORIZON - 40 - 1.2 * drift) / 16) ** 2))
-        mix(picture[top:bottom], rgb(mood.mist), (0.8 * mood.mist_strength * np.clip(veil, 0, 1) * near)[..., None])
+        mix(
+            picture[top:bottom],
+            rgb(mood.mist),
+            (0.8 * mood.mist_strength * np.clip(veil, 0, 1) * near)[..., None],
+        )
 
     def draw_boat(self, picture, turn):
         mood = self.mood
@@ -742,7 +890,9 @@ class Clock:
             cell = self.CELL if sign.isdigit() else self.CELL * 0.52
             width = round(cell * self.BIG)
             image = Image.new("L", (width, 40 * self.BIG))
-            ImageDraw.Draw(image).text((width / 2, 29 * self.BIG), sign, font=font, fill=255, anchor="ms")
+            ImageDraw.Draw(image).text(
+                (width / 2, 29 * self.BIG), sign, font=font, fill=255, anchor="ms"
+            )
             self.glyphs[sign] = image
 
     def draw(self, picture, tenths):
@@ -774,7 +924,9 @@ def to_bytes(picture, grain=GRAIN):
 
 def make_posters():
     for name, mood, t, birds in (
-        ("live", DUSK, 9.6, True), ("past", NIGHT, 4.0, False), ("upcoming", DAWN, 8.2, True),
+        ("live", DUSK, 9.6, True),
+        ("past", NIGHT, 4.0, False),
+        ("upcoming", DAWN, 8.2, True),
     ):
         image = Image.fromarray(to_bytes(Scene(mood).frame(t, birds)))
         path = HERE / f"poster-{name}.webp"
@@ -800,12 +952,19 @@ def make_sound(path):
         return sound / sound.std()
 
     def swell(*parts):
-        return sum(size * np.sin(TAU * cycles * t / LENGTH + phase) for size, cycles, phase in parts)
+        return sum(
+            size * np.sin(TAU * cycles * t / LENGTH + phase) for size, cycles, phase in parts
+        )
 
     wind = noise(70, 420, 0.9) * (0.75 + swell((0.22, 2, 0.4), (0.14, 5, 2.0)))
-    water = noise(240, 1300, 0.6) * np.clip(0.5 + swell((0.3, 7, 0.0), (0.22, 11, 1.3), (0.15, 4, 2.2)), 0.05, None) ** 1.5
+    water = (
+        noise(240, 1300, 0.6)
+        * np.clip(0.5 + swell((0.3, 7, 0.0), (0.22, 11, 1.3), (0.15, 4, 2.2)), 0.05, None) ** 1.5
+    )
     # A cricket far off: a pure note in short trills, now and then.
-    trill = np.clip(np.sin(TAU * 540 * t / LENGTH), 0, 1) ** 2 * smooth(np.sin(TAU * 12 * t / LENGTH), 0.1, 0.6)
+    trill = np.clip(np.sin(TAU * 540 * t / LENGTH), 0, 1) ** 2 * smooth(
+        np.sin(TAU * 12 * t / LENGTH), 0.1, 0.6
+    )
     cricket = np.sin(TAU * 2700 * t) * trill
     sound = 0.042 * wind + 0.030 * water + 0.0045 * cricket
     with wave.open(str(path), "wb") as out:
@@ -833,9 +992,27 @@ def make_clip():
 
         # First without loss, since the encoder below wants to look twice.
         keep = ffmpeg(
-            "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{W}x{H}", "-r", FPS, "-i", "-",
-            "-vf", "scale=out_color_matrix=bt709:out_range=tv:flags=accurate_rnd+full_chroma_int",
-            "-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "ultrafast", "-qp", 0, frames,
+            "-f",
+            "rawvideo",
+            "-pix_fmt",
+            "rgb24",
+            "-s",
+            f"{W}x{H}",
+            "-r",
+            FPS,
+            "-i",
+            "-",
+            "-vf",
+            "scale=out_color_matrix=bt709:out_range=tv:flags=accurate_rnd+full_chroma_int",
+            "-pix_fmt",
+            "yuv420p",
+            "-c:v",
+            "libx264",
+            "-preset",
+            "ultrafast",
+            "-qp",
+            0,
+            frames,
             stdin=subprocess.PIPE,
         )
         total = round(FPS * LENGTH)
@@ -851,18 +1028,59 @@ def make_clip():
 
         make_sound(sound)
         video = (
-            "-c:v", "libx264", "-profile:v", "high", "-pix_fmt", "yuv420p", "-preset", "slower",
-            "-b:v", f"{VIDEO_KBPS}k", "-g", round(LENGTH / 4 * FPS), "-passlogfile", folder / "pass",
-            "-x264-params", "aq-mode=1:aq-strength=0.5:deblock=0,0:qcomp=0.9:psy-rd=0.4,0:bframes=5:ref=5",
-            "-color_primaries", "bt709", "-color_trc", "bt709", "-colorspace", "bt709", "-color_range", "tv",
+            "-c:v",
+            "libx264",
+            "-profile:v",
+            "high",
+            "-pix_fmt",
+            "yuv420p",
+            "-preset",
+            "slower",
+            "-b:v",
+            f"{VIDEO_KBPS}k",
+            "-g",
+            round(LENGTH / 4 * FPS),
+            "-passlogfile",
+            folder / "pass",
+            "-x264-params",
+            "aq-mode=1:aq-strength=0.5:deblock=0,0:qcomp=0.9:psy-rd=0.4,0:bframes=5:ref=5",
+            "-color_primaries",
+            "bt709",
+            "-color_trc",
+            "bt709",
+            "-colorspace",
+            "bt709",
+            "-color_range",
+            "tv",
         )
         finish(ffmpeg("-i", frames, *video, "-pass", 1, "-an", "-f", "null", "-"))
         path = HERE / "clip.mp4"
-        finish(ffmpeg(
-            "-i", frames, "-i", sound, *video, "-pass", 2,
-            "-c:a", "aac", "-b:a", f"{AUDIO_KBPS}k", "-ac", 1, "-t", LENGTH,
-            "-map_metadata", -1, "-metadata", "title=Sundarbans at dusk", "-movflags", "+faststart", path,
-        ))
+        finish(
+            ffmpeg(
+                "-i",
+                frames,
+                "-i",
+                sound,
+                *video,
+                "-pass",
+                2,
+                "-c:a",
+                "aac",
+                "-b:a",
+                f"{AUDIO_KBPS}k",
+                "-ac",
+                1,
+                "-t",
+                LENGTH,
+                "-map_metadata",
+                -1,
+                "-metadata",
+                "title=Sundarbans at dusk",
+                "-movflags",
+                "+faststart",
+                path,
+            )
+        )
         print(f"{path.name}: {path.stat().st_size:,} bytes")
 
 
