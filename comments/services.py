@@ -11,7 +11,8 @@ from functools import partial, wraps
 
 from django.contrib.auth.models import User
 from django.db import OperationalError, transaction
-from django.db.models import Q
+from django.db.models import Q, Value
+from django.db.models.functions import Concat, Trim
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -139,7 +140,7 @@ def parse_key(key: object) -> uuid.UUID:
 def _rename(viewer: Viewer, actor: Actor, name: object) -> None:
     if actor.user is not None:
         raise Refused(Code.NOT_ALLOWED, _("You comment under your account's name."))
-    name = " ".join(text.clean(name).split())
+    name = text.clean_name(name)
     text.require_length(name, limits.NAME_CHARACTERS)
     if name == viewer.name:
         return
@@ -152,11 +153,10 @@ def _rename(viewer: Viewer, actor: Actor, name: object) -> None:
 
 
 def _is_account_name(name: str) -> bool:
-    """Whether an account is called so, whatever the capitals."""
-    first, _space, last = name.partition(" ")
-    return User.objects.filter(
-        Q(username__iexact=name) | Q(first_name__iexact=first, last_name__iexact=last)
-    ).exists()
+    """Whether an account is called so, whatever the capitals and joiners."""
+    seen = name.replace("\u200c", "").replace("\u200d", "")
+    accounts = User.objects.alias(full_name=Trim(Concat("first_name", Value(" "), "last_name")))
+    return accounts.filter(Q(username__iexact=seen) | Q(full_name__iexact=seen)).exists()
 
 
 def _require_viewer(actor: Actor) -> Viewer:
