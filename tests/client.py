@@ -191,7 +191,11 @@ class Person:
 def frame(fields: dict[str, Any]) -> str:
     """A client frame; characters as they are, unless UTF-8 cannot hold them."""
     text = json.dumps(fields, ensure_ascii=False)
-    return text if text.isprintable() else json.dumps(fields)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(fields)
+    return text
 
 
 @dataclass
@@ -267,15 +271,19 @@ class Socket:
         return self.answers[had]
 
     async def ask(self, action: str, **fields: Any) -> Answer:
-        """Send an action; its answer. A key of its own is made where none is given."""
+        """Send an action; its answer. A key of its own is made where none is given.
+
+        What could not be read, or a key that is none, is answered without key.
+        """
         fields = {"action": action, "key": str(uuid.uuid4())} | fields
-        key = fields["key"]
+        keys = {fields["key"], ""}
         had = len(self.answers)
         await self.connection.send(frame(fields))
         await self.until(
-            lambda: any(answer.key == key for answer in self.answers[had:]), f"an answer to {key}"
+            lambda: any(answer.key in keys for answer in self.answers[had:]),
+            f"an answer to {fields!r:.200}",
         )
-        return next(answer for answer in self.answers[had:] if answer.key == key)
+        return next(answer for answer in self.answers[had:] if answer.key in keys)
 
     async def say(self, body: object, **fields: Any) -> Answer:
         return await self.ask("post", body=body, **fields)

@@ -1,0 +1,110 @@
+"""Debian's Chromium, and a site for each file of tests."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Playwright, expect, sync_playwright
+
+from tests import world
+from tests.browser.line import Line
+from tests.browser.people import Visitor
+from tests.client import Person
+from tests.servers import Databases, Site
+
+type Enter = Callable[..., Visitor]
+
+ARGUMENTS = ["--no-sandbox", "--disable-background-networking", "--disable-gpu"]
+SECONDS = 10.0
+
+expect.set_options(timeout=SECONDS * 1000)
+
+
+@pytest.fixture(scope="module")
+def site(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A running site without limits on how fast one comments, with the demo's videos."""
+    found = Site(
+        databases,
+        tmp_path_factory.mktemp("site"),
+        RATE_VIEWER="off",
+        RATE_ADDRESS="off",
+        DEMO_PASSWORD=world.PASSWORD,
+    )
+    found.call(world.set_account, "mona", first_name="Mona")
+    found.command("seed_demo")
+    yield found
+    found.kill()
+    assert not found.tracebacks
+
+
+# Of the module, not of the session: while it runs, Playwright's event loop counts as running in
+# this thread, which Django and pytest-asyncio would take for async code of ours.
+@pytest.fixture(scope="module")
+def player() -> Iterator[Playwright]:
+    with sync_playwright() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def chromium(player: Playwright) -> Iterator[Browser]:
+    browser = launch(player)
+    yield browser
+    browser.close()
+
+
+def launch(player: Playwright, **options: Any) -> Browser:
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert path, "Chromium is not installed: bin/setup-chromium"
+    return player.chromium.launch(executable_path=path, args=ARGUMENTS, **options)
+
+
+@pytest.fixture
+def enter(chromium: Browser, site: Site) -> Iterator[Enter]:
+    """`enter()` is a new person; `enter("mona")` one who is signed in; `origin=` another way in,
+    `browser=` another browser, all else is for the context."""
+    people: list[Visitor] = []
+
+    def come(
+        account: str = "", *, origin: str = "", browser: Browser | None = None, **options: Any
+    ) -> Visitor:
+        context = (browser or chromium).new_context(**options)
+        context.set_default_timeout(SECONDS * 1000)
+        if account:
+            person = Person(site).sign_in(account)
+            context.add_cookies(
+                [{"name": "sessionid", "value": person.session_key, "url": site.origin}]
+            )
+        people.append(Visitor(context, context.new_page(), origin or site.origin))
+        return people[-1]
+
+    yield come
+    for visitor in people:
+        visitor.context.close()
+    problems = [problem for visitor in people for problem in visitor.problems]
+    assert not problems, problems
+
+
+@pytest.fixture
+def line(site: Site) -> Iterator[Line]:
+    """A network between a browser and the site that can be cut: `enter(origin=line.origin)`."""
+    with Line(site.servers[0].port) as found:
+        yield found
+
+
+@pytest.fixture
+def slug(site: Site) -> str:
+    """A live video for one test, moderated by mona."""
+    return site.video()
+
+
+# A wide window, a phone, and the narrowest that still counts.
+WIDE: dict[str, Any] = {"viewport": {"width": 1440, "height": 860}}
+PHONE: dict[str, Any] = {
+    "viewport": {"width": 390, "height": 844},
+    "is_mobile": True,
+    "has_touch": True,
+}
+NARROW: dict[str, Any] = PHONE | {"viewport": {"width": 320, "height": 568}}
+
+__all__ = ["NARROW", "PHONE", "WIDE", "Enter", "launch"]
