@@ -36,7 +36,7 @@ class CommentAdmin(admin.ModelAdmin[Comment]):
     """Read, search, remove and restore. What people wrote is not edited, and no row is deleted:
     a removed comment leaves every page, and stays here to be restored."""
 
-    list_display = ["text", "author_name", "badge", "video", "state", "removed_by", "posted_at"]
+    list_display = ["text", "author_name", "video", "state", "removed_by", "posted_at"]
     list_filter = ["state", "badge", "posted_at", "stream__video"]
     search_fields = ["body", "author_name", "author__handle", "author__user__username"]
     search_help_text = _("Searches text, names, viewer handles and account names.")

@@ -1,6 +1,7 @@
 """How Hypercorn runs us: one process, uvloop, hypercorn.toml, and an end that browsers hear of."""
 
 import asyncio
+import logging
 import os
 import signal
 
@@ -23,6 +24,8 @@ def run(bind: str) -> None:
     """Serve on `bind` until SIGTERM or SIGINT. Raises CannotStartError."""
     config = Config.from_toml(settings.BASE_DIR / "hypercorn.toml")
     config.bind = [bind]
+    # A logger, not "-": Hypercorn's own handler would say everything a second time.
+    config.errorlog = logging.getLogger("hypercorn.error")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(_serve(config))

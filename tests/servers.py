@@ -216,9 +216,9 @@ class Databases:
 
     def _fill(self, url: str) -> None:
         variables = environment(self.folder, DATABASE_URL=url)
-        done = manage(variables, "migrate", "--verbosity", "0")
-        assert done.returncode == 0, done.stdout
         with closing(Remote(variables, self.folder / "model.log")) as database:
+            code, printed = database.call(remote.command, "migrate", "--verbosity", "0")
+            assert code == 0, printed
             database.call(world.make_people)
 
     def stop(self) -> None:

@@ -179,7 +179,7 @@ async def refused(site: Site, door: Door, slug: str, action: str, **fields: str)
 
 
 @pytest.mark.parametrize("name", POST_DOORS)
-@pytest.mark.parametrize("character", ["x", ACUTE, BENGALI, FAMILY, "🇧🇩"])
+@pytest.mark.parametrize("character", [ACUTE, BENGALI, FAMILY])
 async def test_five_hundred_characters_as_a_reader_counts_them_are_taken_and_one_more_is_not(
     site: Site, enter: Enter, name: str, character: str
 ) -> None:
@@ -200,7 +200,7 @@ async def test_the_video_says_how_long_a_comment_may_be(
 
 @pytest.mark.parametrize("name", POST_DOORS)
 @pytest.mark.parametrize(
-    "body", ["", " \t\n ", "\u200b\u200d", "\u2800", "\u00ad\u2060", "\ufe0f\u0301", "\u3164"]
+    "body", ["", " \t\n ", "\u200b\u2800\u3164"]  # more of them: test_text.py
 )
 async def test_what_nobody_can_see_is_empty(
     site: Site, enter: Enter, name: str, body: str
@@ -212,9 +212,8 @@ async def test_what_nobody_can_see_is_empty(
 @pytest.mark.parametrize("name", POST_DOORS)
 @pytest.mark.parametrize(
     "body",
-    ["nul \0", "bell \a", "escape \x1b[31m", "next line \x85", "override \u202e", "isolate \u2066",
-     "noncharacter \ufdd0"],
-)  # fmt: skip
+    ["nul \0", "escape \x1b[31m", "override \u202e"],  # more of them: test_text.py
+)
 async def test_control_and_bidi_characters_are_malformed(
     site: Site, enter: Enter, name: str, body: str
 ) -> None:
@@ -232,7 +231,7 @@ async def test_a_lone_surrogate_is_malformed(
 
 
 @pytest.mark.parametrize("name", POST_DOORS)
-@pytest.mark.parametrize("key", ["1", "not-a-uuid", "0" * 37, "\0", "é" * 32])
+@pytest.mark.parametrize("key", ["not-a-uuid", "\0"])
 async def test_a_key_that_is_not_a_uuid_is_malformed(
     site: Site, enter: Enter, name: str, key: str
 ) -> None:
@@ -313,7 +312,7 @@ async def test_a_closed_stream_takes_nothing(site: Site, enter: Enter, name: str
 
 
 @pytest.mark.parametrize("name", ["socket", "form"])
-@pytest.mark.parametrize("action", ["", "Post", "delete", "__class__", "\0"])
+@pytest.mark.parametrize("action", ["", "__class__"])
 async def test_an_unknown_action_is_malformed(
     site: Site, enter: Enter, name: str, action: str
 ) -> None:
@@ -434,7 +433,7 @@ async def test_somebody_without_account_removes_only_their_own(
 
 @pytest.mark.parametrize("name", ["socket", "form", "command"])
 @pytest.mark.parametrize("verb", ["remove", "restore"])
-@pytest.mark.parametrize("number", ["999", "0", str(2**63), str(10**17)])
+@pytest.mark.parametrize("number", ["999", str(2**63)])
 async def test_a_number_that_no_comment_has_is_not_found(
     site: Site, enter: Enter, name: str, verb: str, number: str
 ) -> None:
@@ -445,7 +444,7 @@ async def test_a_number_that_no_comment_has_is_not_found(
 
 
 @pytest.mark.parametrize("name", ["socket", "form", "command"])
-@pytest.mark.parametrize("number", ["", "one", "1.0", "-1", "１", "1e3"])
+@pytest.mark.parametrize("number", ["", "1.0", "１"])
 async def test_what_is_not_a_number_is_malformed(
     site: Site, enter: Enter, name: str, number: str
 ) -> None:

@@ -176,7 +176,7 @@ class Visitor:
         return self
 
     def fills_in(self, username: str, password: str) -> None:
-        self.page.get_by_label("Username").fill(username)
+        self.page.get_by_label("Name").fill(username)
         self.page.get_by_label("Password", exact=True).fill(password)
         self.page.locator(".form-button").click()
 

@@ -97,11 +97,14 @@ class Person:
 
     async def send(self, action: dict[str, Any]) -> None:
         assert self.socket is not None, "enter() comes first"
-        await self.socket.send(json.dumps(action))
+        try:
+            await self.socket.send(json.dumps(action))
+        except ConnectionClosed:
+            self.lost = True
 
     async def speak(self) -> None:
         key = str(uuid.uuid4())
-        self.waiting[key] = time.monotonic()
+        self.waiting[key] = time.monotonic()  # for good, where the socket is lost meanwhile
         body = random.choice(REMARKS)  # noqa: S311  no secret
         await self.send({"action": "post", "body": body, "key": key})
 
@@ -175,7 +178,7 @@ class Command(BaseCommand):
                     await asyncio.sleep(0.01)
             deadline = time.monotonic() + 5
             # Many small states and no one event: so it looks again and again.
-            while any(person.waiting for person in people) and time.monotonic() < deadline:
+            while any(p.waiting and not p.lost for p in people) and time.monotonic() < deadline:
                 await asyncio.sleep(0.05)
             await asyncio.sleep(0.5)
         finally:

@@ -31,7 +31,8 @@ function select(row) {
   row.classList.add("is-selected");
   const any = Object.values(ALLOWED).some((allowed) => allowed(row));
   button.hidden = !any;
-  if (any) row.append(button);
+  // Moving it again under a press would lose the click.
+  if (any && button.parentElement !== row) row.append(button);
 }
 
 // A new state replaces its row, and with it the selection and the button.

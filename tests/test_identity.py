@@ -1,0 +1,178 @@
+"""Who is who: a viewer per session, claimed by an account, and a session key that nobody sees."""
+
+import pytest
+
+from tests import world
+from tests.client import Person
+from tests.servers import Site
+
+
+@pytest.fixture
+def slug(site: Site) -> str:
+    return site.video()
+
+
+@pytest.fixture
+def account(site: Site) -> str:
+    """A new account, so that what it claims is this test's own."""
+    name = f"user-{site.video()}"
+    site.call(world.make_account, name)
+    return name
+
+
+def test_a_session_has_one_viewer_on_every_page(site: Site, slug: str) -> None:
+    person = Person(site).open(slug)
+    me = person.me
+    assert person.open(slug).me == me
+    assert person.open(site.video()).me == me
+    assert Person(site).open(slug).me != me
+
+
+async def test_every_tab_and_door_of_a_session_is_the_same_viewer(site: Site, slug: str) -> None:
+    person = Person(site).open(slug)
+    person.say(slug, "by form")
+    async with person.socket(slug) as one, person.socket(slug) as two:
+        await one.say("by socket")
+        await two.say("by another socket")
+        await one.reaches(3)
+    assert {row.author for row in person.page.shown} == {person.me}
+
+
+def test_an_unknown_session_cookie_becomes_a_session_of_our_own_making(
+    site: Site, slug: str
+) -> None:
+    person = Person(site)
+    person.cookies["sessionid"] = "chosen-by-an-attacker-0000000000"
+    person.open(slug)
+    assert person.session_key != "chosen-by-an-attacker-0000000000"
+
+
+async def test_a_new_name_is_answered_and_stands_under_what_comes_next(
+    site: Site, slug: str
+) -> None:
+    person = Person(site).open(slug)
+    async with person.socket(slug) as socket:
+        await socket.say("before")
+        answer = await socket.ask("rename", name="  Ada   Lovelace ")
+        assert (answer.is_ack, answer.name) == (True, "Ada Lovelace")
+        await socket.say("after")
+        await socket.reaches(2)
+    first, second = person.page.shown
+    assert first.name != "Ada Lovelace"
+    assert (second.name, second.author) == ("Ada Lovelace", first.author)
+
+
+async def test_no_name_of_an_account_can_be_taken(site: Site, slug: str) -> None:
+    names = {"first_name": "Mary Ann", "last_name": "de la Cruz"}
+    site.call(world.make_account, f"mary-{slug}", password=False, **names)
+    site.call(world.make_account, f"Zoë-{slug}", password=False)
+    async with Person(site).open(slug).socket(slug) as socket:
+        for name in (
+            "root", "Root", " ROOT ", f"mary-{slug}", f"MARY-{slug}", f"Zoë-{slug}",
+            f"Zoe\u0308-{slug}", "Mary Ann de la Cruz", "mary ann DE LA cruz", "ro\u200bot",
+            "ｒｏｏｔ",
+        ):  # fmt: skip
+            answer = await socket.ask("rename", name=name)
+            assert answer.code == "not_allowed", name
+
+
+async def test_the_account_claims_at_sign_in_what_was_written_before(
+    site: Site, slug: str, account: str
+) -> None:
+    person = Person(site).open(slug)
+    before = person.me
+    person.say(slug, "still anonymous")
+    person.sign_in(account).open(slug)
+    assert person.me == before
+    assert site.call(world.viewer_of, before)["account"] == account
+    async with person.socket(slug) as socket:
+        assert (await socket.say("signed in")).is_ack
+        await socket.sees("signed in")
+        assert (await socket.ask("remove", number=1)).is_ack, "it is still their own"
+    assert person.page.shown[-1].name == account
+
+
+def test_signing_in_changes_the_session_key(site: Site, slug: str, account: str) -> None:
+    person = Person(site).open(slug)
+    before = person.session_key
+    person.sign_in(account)
+    assert person.session_key not in {"", before}
+
+
+def test_the_account_keeps_its_viewer_at_sign_out_and_the_browser_is_somebody_new(
+    site: Site, slug: str, account: str
+) -> None:
+    person = Person(site).open(slug)
+    before = person.me
+    person.sign_in(account)
+    person.sign_out()
+    assert person.open(slug).me != before
+    assert site.call(world.viewer_of, before)["account"] == account
+    assert person.sign_in(account).open(slug).me == before
+
+
+def test_an_account_is_the_same_viewer_in_every_browser(
+    site: Site, slug: str, account: str
+) -> None:
+    older, newer = Person(site).open(slug), Person(site).open(slug)
+    newer.sign_in(account).open(slug)
+    older.sign_in(account).open(slug)
+    assert older.me == newer.open(slug).me
+
+
+def test_one_account_never_claims_anothers_viewer(site: Site, slug: str, account: str) -> None:
+    person = Person(site).open(slug).sign_in("alice").open(slug)
+    hers = person.me
+    person.sign_out()
+    person.sign_in(account).open(slug)
+    assert person.me != hers
+    assert site.call(world.viewer_of, hers)["account"] == "alice"
+
+
+async def test_the_session_key_is_in_no_page_and_no_frame(site: Site, slug: str) -> None:
+    person, reader = Person(site).open(slug), Person(site).open(slug)
+    async with person.socket(slug) as socket, reader.socket(slug) as other:
+        await socket.say("hello")
+        await socket.ask("rename", name="Somebody")
+        await socket.ask("remove", number=99)
+        await other.sees("hello")
+        seen = [*socket.frames, *other.frames]
+    for path in (f"/videos/{slug}/", f"/videos/{slug}/comments/", "/", "/accounts/login/"):
+        response = person.get(path)
+        seen += [response.text, *(v for k, v in response.headers.items() if k != "set-cookie")]
+    seen.append(person.say(slug, "").text)
+    assert person.session_key
+    for text in seen:
+        assert person.session_key not in text
+        assert reader.session_key not in text
+
+
+async def test_the_next_action_of_a_signed_out_session_is_refused(
+    site: Site, slug: str, account: str
+) -> None:
+    person = Person(site).sign_in(account).open(slug)
+    async with person.socket(slug) as socket:
+        assert (await socket.say("signed in")).is_ack
+        person.sign_out()
+        assert (await socket.say("signed out")).code == "sign_in_required"
+    assert [c["body"] for c in site.call(world.comments_of, slug)] == ["signed in"]
+
+
+async def test_what_an_account_may_is_looked_up_at_every_action(
+    site: Site, slug: str, account: str
+) -> None:
+    Person(site).open(slug).say(slug, "hello")
+    person = Person(site).sign_in(account).open(slug)
+    async with person.socket(slug) as socket:
+        assert (await socket.ask("remove", number=1)).code == "not_allowed"
+        site.call(world.set_account, account, is_superuser=True)
+        assert (await socket.ask("remove", number=1)).is_ack
+        site.call(world.set_account, account, is_active=False)
+        assert (await socket.ask("restore", number=1)).code == "sign_in_required"
+
+
+def test_cookies_are_closed_to_scripts_and_other_sites(site: Site, slug: str) -> None:
+    response = Person(site).get(f"/videos/{slug}/")
+    cookie = response.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=lax" in cookie
