@@ -11,13 +11,15 @@ from urllib.parse import parse_qs
 from channels.consumer import get_handler_name
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import DatabaseError
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
-from comments import actions, limits
+from comments import actions, limits, services
 from comments.errors import Code, Refused
 from comments.hub import Seat, fanout
-from comments.identity import Actor, actor_of_session
+from comments.identity import Actor, Standing, actor_of_session
 from comments.models import Stream
 from comments.stream import Cursor
 from comments.threads import in_database
@@ -70,14 +72,24 @@ class CommentConsumer(AsyncWebsocketConsumer):
         self.allowance_at = time.monotonic()
         slug = self.scope["url_route"]["kwargs"]["slug"]
         try:
-            found = await in_database(_enter)(slug, self._session_key(), self.address)
-            if found is None:
-                await self._tell(Refused(Code.NOT_FOUND, _("There is no such video.")))
-                await self.close(4404)
-                return
-            self.stream_id, staff = found
+            user, session_key = self.scope["user"], self._session_key()
+            standing = None
+            if user.is_authenticated and session_key:
+                standing = Standing(session_key, user.pk, user.password)
+            # Who is not signed in moderates nothing, and a video watched here is known: so when
+            # everybody comes back at once, the database is not asked for each.
+            stream_id, staff = (None if standing else fanout.stream_of(slug)), False
+            if stream_id is None:
+                found = await in_database(_enter)(slug, user if standing else None)
+                if found is None:
+                    await self._tell(Refused(Code.NOT_FOUND, _("There is no such video.")))
+                    await self.close(4404)
+                    return
+                stream_id, staff = found
+            self.stream_id = stream_id
             cursors = parse_qs(self.scope["query_string"].decode("latin-1")).get("cursor", [""])
-            seat = Seat(self.base_send, self.close, staff=staff)
+            abort = self.scope["extensions"]["streamsite.abort"]
+            seat = Seat(self.base_send, self.close, abort, staff=staff, standing=standing)
             await fanout.join(self.stream_id, seat, Cursor.parse(cursors[0]))
             self.seat = seat
         except Exception:
@@ -96,6 +108,9 @@ class CommentConsumer(AsyncWebsocketConsumer):
             await self.send(render_to_string("comments/_answer.html", answer))
         except Refused as refusal:
             await self._tell(refusal, fields)
+        except DatabaseError as error:
+            logger.warning("an action found the database failing: %s", type(error).__name__)
+            await self._tell(services.busy(), fields)
         except Exception:
             # A mistake of ours: it is logged whole, and the person is not left without an answer.
             logger.exception("an action failed")
@@ -151,12 +166,10 @@ def peer_of(scope: dict[str, Any]) -> tuple[dict[str, str], str]:
     return {"x-forwarded-for": ",".join(forwarded)}, (scope.get("client") or ("",))[0]
 
 
-def _enter(slug: str, session_key: str | None, address: str) -> tuple[int, bool] | None:
-    """The video's stream and whether this session moderates it; None without such a video."""
+def _enter(slug: str, user: User | None) -> tuple[int, bool] | None:
+    """The video's stream and whether this account moderates it; None without such a video."""
     stream = Stream.objects.filter(video__slug=slug).first()
-    if stream is None:
-        return None
-    return stream.pk, actor_of_session(session_key, address).can_moderate(stream)
+    return None if stream is None else (stream.pk, Actor(None, user).can_moderate(stream))
 
 
 def _perform(

@@ -19,6 +19,7 @@ from channels.layers import get_channel_layer
 from django.template.loader import render_to_string
 
 from comments import stream
+from comments.identity import Standing, still_standing
 from comments.models import Stream
 from comments.stream import Batch, Change, Cursor
 from comments.threads import in_database
@@ -33,6 +34,7 @@ GAP_SECONDS = 0.05  # how long an early number waits for the ones before it
 PACE = 4
 PACE_AT_MOST = 0.25
 BUSY_AT_MOST = 5.0  # seconds in one send after which a peer counts as not reading
+BEAT_SECONDS = 15.0  # silence after which pages are told that the connection lives
 READS_AT_ONCE = 4
 PRESENCE_SECONDS = 6.0  # a process that has not told its viewers for this long counts none
 
@@ -42,14 +44,31 @@ type Send = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
 
 
 class Seat:
-    """One socket's place in a hub."""
+    """One socket's place in a hub.
 
-    __slots__ = ("close", "cursor", "notice", "reading", "send", "sending", "since", "staff")
+    `close` ends the socket with a code, `abort` at once where its peer does not read; `standing`
+    is what a signed-in socket's authority rests on, which the safety poll looks at again.
+    """
 
-    def __init__(self, send: Send, close: Callable[[int], Awaitable[None]], *, staff: bool) -> None:
+    __slots__ = (
+        "abort", "close", "cursor", "notice", "reading", "send", "sending", "since", "staff",
+        "standing",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        send: Send,
+        close: Callable[[int], Awaitable[None]],
+        abort: Callable[[], None],
+        *,
+        staff: bool,
+        standing: Standing | None,
+    ) -> None:
         self.send = send
         self.close = close
+        self.abort = abort
         self.staff = staff
+        self.standing = standing
         self.cursor = 0
         self.notice = 0  # the version of the room's notice that this socket has
         self.reading = False  # a catch-up from the database is on its way
@@ -62,6 +81,7 @@ class Hub:
 
     def __init__(self, stream_id: int) -> None:
         self.stream_id = stream_id
+        self.slug = ""
         self.seats: set[Seat] = set()
         self.epoch = ""
         self.head = 0  # every change up to here is in the ring, or was before `floor`
@@ -80,6 +100,7 @@ class Hub:
         self._healing = False
         self._flush_handle: asyncio.Handle | None = None
         self._next_flush = 0.0
+        self._flushed = self._loop.time()
         self._reads: dict[Cursor | None, list[Seat]] = {}
         self._reading = asyncio.Semaphore(READS_AT_ONCE)
 
@@ -87,8 +108,8 @@ class Hub:
 
     async def start(self) -> None:
         """Read where the stream is, then listen. Raises Stream.DoesNotExist."""
-        batch, room = await in_database(_open)(self.stream_id)
-        self.epoch, self.room, self.notice_version = batch.epoch, room, 1
+        batch, self.slug, self.room = await in_database(_open)(self.stream_id)
+        self.epoch, self.notice_version = batch.epoch, 1
         self.floor = self.head = max(0, batch.head - RING)
         self._apply(batch)
         self.spawn(self._listen())
@@ -249,6 +270,8 @@ class Hub:
             if notice != self.notice_version:
                 text += self._notice()
             self._send(seats, text, max(cursor, self.head))
+        if groups:
+            self._flushed = started
         now = self._loop.time()
         self._next_flush = now + min(PACE_AT_MOST, PACE * (now - started))
 
@@ -324,15 +347,18 @@ class Hub:
             text = reset_frame(states, cursor) if batch.reset else states + cursor_element(cursor)
             for seat in audience:
                 if seat.sending is not None:
-                    # A reset meets a send under way: this seat reads for itself when it is free.
-                    seat.reading = True
-                    seat.sending.add_done_callback(partial(self._read_again, seat))
+                    self._read_when_free(seat)
             free = [seat for seat in audience if not seat.reading]
             self._send(free, text + self._notice(), batch.head)
         self._schedule()
 
-    def _read_again(self, seat: Seat, _sent: asyncio.Task[None]) -> None:
-        self._read(seat, None)
+    def _read_when_free(self, seat: Seat) -> None:
+        """Send a seat the window anew, once the send that may be under way is done."""
+        seat.reading = True
+        if seat.sending is None:
+            self._read(seat, None)
+        else:
+            seat.sending.add_done_callback(lambda _sent: self._read(seat, None))
 
     # --- the room -----------------------------------------------------------------------------
 
@@ -369,10 +395,30 @@ class Hub:
             self.spawn(stream.send(self.stream_id, message))
         self._count()
         self._schedule()
+        if self._loop.time() - self._flushed > BEAT_SECONDS:
+            self._beat()
         for seat in [seat for seat in self.seats if seat.sending]:
             if self._loop.time() - seat.since > BUSY_AT_MOST:
+                # A close frame would wait behind what the peer does not take.
                 self.leave(seat)
-                self.spawn(_ignore_errors(seat.close(1013)))
+                seat.abort()
+
+    def _beat(self) -> None:
+        """A frame that says nothing: a page that hears none for long knows its link is dead."""
+        self._flushed = self._loop.time()
+        free = [seat for seat in self.seats if seat.sending is None and not seat.reading]
+        current = [seat for seat in free if seat.cursor == self.head]
+        self._send(current, cursor_element(Cursor(self.epoch, self.head)), self.head)
+
+    def stand(self, seat: Seat, *, staff: bool | None) -> None:
+        """What the safety poll found of a seat's authority; None where its session is over."""
+        if staff is None:
+            # The browser comes back by itself, as whoever it is now.
+            self.seats.discard(seat)
+            self.spawn(_ignore_errors(seat.close(1012)))
+        elif staff is not seat.staff:
+            seat.staff = staff
+            self._read_when_free(seat)  # the window anew, as the other audience sees it
 
 
 async def _ignore_errors(work: Awaitable[None]) -> None:
@@ -403,10 +449,10 @@ def watching_element(watching: int) -> str:
     )
 
 
-def _open(stream_id: int) -> tuple[Batch, str]:
+def _open(stream_id: int) -> tuple[Batch, str, str]:
     room = Stream.objects.select_related("video").get(pk=stream_id)
     cursor = Cursor(room.epoch, max(0, room.head - RING))
-    return stream.catch_up(stream_id, cursor), render_room(room)
+    return stream.catch_up(stream_id, cursor), room.video.slug, render_room(room)
 
 
 def render_room(room: Stream) -> str:
@@ -446,6 +492,10 @@ class Fanout:
         finally:
             del self._starting[stream_id]
 
+    def stream_of(self, slug: str) -> int | None:
+        """The stream of a video that is watched here already, without asking the database."""
+        return next((hub.stream_id for hub in self.hubs.values() if hub.slug == slug), None)
+
     def leave(self, stream_id: int, seat: Seat) -> None:
         hub = self.hubs.get(stream_id)
         if hub is None:
@@ -469,13 +519,22 @@ class Fanout:
             await self.look()
 
     async def look(self) -> None:
-        """One query for all active streams: where each stands, and how its room is."""
+        """One query for all active streams: where each stands, and how its room is; and whether
+        signed-in sockets still are who they were."""
         if not self.hubs or self._looking:
             return
         self._looking = True
         heads = {stream_id: hub.head for stream_id, hub in self.hubs.items()}
+        signed_in = [
+            (seat, (hub.stream_id, seat.standing))
+            for hub in self.hubs.values()
+            for seat in hub.seats
+            if seat.standing
+        ]
         try:
-            found = await in_database(_look)(list(heads))
+            found, standings = await in_database(_look)(
+                list(heads), {standing for _seat, standing in signed_in}
+            )
         except Exception as error:
             logger.warning("safety poll failed: %s", type(error).__name__)
             return
@@ -489,11 +548,15 @@ class Fanout:
                 for seat in list(hub.seats):
                     hub.spawn(_ignore_errors(seat.close(4404)))
                 continue
-            epoch, head, room = found[stream_id]
+            epoch, head, hub.slug, room = found[stream_id]
             hub.set_room(room)
             # Behind us (a restored backup), of another history, or ahead of us: read it.
             if epoch != hub.epoch or head > hub.head or head < head_before:
                 hub.heal()
+        for seat, standing in signed_in:
+            hub = self.hubs.get(standing[0])
+            if hub is not None and seat in hub.seats:
+                hub.stand(seat, staff=standings[standing])
 
     async def close_all(self, code: int, *, seconds: float) -> None:
         """Close every socket with `code`, spread evenly over `seconds`; let no more in."""
@@ -507,9 +570,12 @@ class Fanout:
             await asyncio.wait(closing, timeout=1)
 
 
-def _look(stream_ids: list[int]) -> dict[int, tuple[str, int, str]]:
+def _look(
+    stream_ids: list[int], signed_in: set[tuple[int, Standing]]
+) -> tuple[dict[int, tuple[str, int, str, str]], dict[tuple[int, Standing], bool | None]]:
     rooms = Stream.objects.select_related("video").filter(pk__in=stream_ids)
-    return {room.pk: (room.epoch, room.head, render_room(room)) for room in rooms}
+    found = {room.pk: (room.epoch, room.head, room.video.slug, render_room(room)) for room in rooms}
+    return found, still_standing(signed_in)
 
 
 fanout = Fanout()

@@ -2,7 +2,7 @@
 
 Nothing of it is trusted from the client, and nothing is remembered on a socket: every action
 reads session, account and viewer anew, so signing out, a new password, a demotion or a
-deactivation count from the next action on.
+deactivation count from the next action on. What an open socket is sent follows by the safety poll.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from django.conf import settings
 from django.contrib.auth import get_user
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.models import Session
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -43,6 +44,45 @@ class Actor:
         if self.user.is_staff:
             return Comment.Badge.STAFF
         return Comment.Badge.MODERATOR if self.can_moderate(stream) else Comment.Badge.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a signed-in socket's authority rests on: session, account, and the password's hash."""
+
+    session_key: str
+    user_id: int
+    password: str
+
+
+def still_standing(
+    signed_in: set[tuple[int, Standing]],
+) -> dict[tuple[int, Standing], bool | None]:
+    """For each stream and standing: None when it is over (signed out, deactivated, another
+    password), else whether it moderates that stream now. Four queries, however many there are."""
+    if not signed_in:
+        return {}
+    keys = {standing.session_key for _stream_id, standing in signed_in}
+    ids = {standing.user_id for _stream_id, standing in signed_in}
+    sessions = Session.objects.filter(session_key__in=keys, expire_date__gt=timezone.now())
+    alive = set(sessions.values_list("session_key", flat=True))
+    active = User.objects.filter(pk__in=ids, is_active=True)
+    passwords = dict(active.values_list("pk", "password"))
+    backend = "django.contrib.auth.backends.ModelBackend"
+    permitted = User.objects.with_perm(MODERATE, backend=backend).filter(pk__in=ids)
+    everywhere = set(permitted.values_list("pk", flat=True))
+    appointed = Stream.moderators.through.objects.filter(
+        stream_id__in={stream_id for stream_id, _standing in signed_in}, user_id__in=ids
+    )
+    here = set(appointed.values_list("stream_id", "user_id"))
+    found: dict[tuple[int, Standing], bool | None] = {}
+    for stream_id, standing in signed_in:
+        user_id = standing.user_id
+        if standing.session_key in alive and passwords.get(user_id) == standing.password:
+            found[stream_id, standing] = user_id in everywhere or (stream_id, user_id) in here
+        else:
+            found[stream_id, standing] = None
+    return found
 
 
 def actor_of_request(request: HttpRequest) -> Actor:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial, wraps
 
 from django.contrib.auth.models import User
-from django.db import OperationalError, transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Q, Value
 from django.db.models.functions import Concat, Trim
 from django.utils import timezone
@@ -30,14 +30,16 @@ def verb[**P, R](function: Callable[P, R]) -> Callable[P, R]:
         try:
             with transaction.atomic():
                 return function(*args, **kwargs)
-        except OperationalError as error:
-            raise Refused(
-                Code.TRY_AGAIN,
-                _("The site is very busy. Nothing was lost; please try again."),
-                retry_after=2,
-            ) from error
+        except (OperationalError, InterfaceError) as error:
+            raise busy() from error
 
     return run
+
+
+def busy() -> Refused:
+    """The refusal when the database is locked for too long, restarts, or is gone."""
+    sentence = _("The site is very busy. Nothing was lost; please try again.")
+    return Refused(Code.TRY_AGAIN, sentence, retry_after=2)
 
 
 @verb

@@ -14,10 +14,10 @@ from channels.routing import ProtocolTypeRouter
 
 from comments.admission import Admission, StrictOrigin
 from comments.routing import application as comment_sockets
-from streamsite import deflate
+from streamsite import websocket
 from streamsite.lifespan import Lifespan
 
-deflate.install()
+websocket.install()
 
 application: Any = ProtocolTypeRouter(
     {

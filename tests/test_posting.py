@@ -7,7 +7,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import OperationalError
 from django.utils import timezone
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django.fixtures import Settings
 
 from comments import services
 from comments.errors import Code, Refused
@@ -139,7 +139,7 @@ def test_removed_comments_still_count(stream: Stream, anon: Actor, mona: Actor) 
     assert refused.value.code == Code.TOO_FAST
 
 
-def test_limits_can_be_off(stream: Stream, anon: Actor, settings: SettingsWrapper) -> None:
+def test_limits_can_be_off(stream: Stream, anon: Actor, settings: Settings) -> None:
     settings.RATE_VIEWER = settings.RATE_ADDRESS = None
     for _ in range(40):
         post(anon, stream)
@@ -147,7 +147,7 @@ def test_limits_can_be_off(stream: Stream, anon: Actor, settings: SettingsWrappe
 
 
 def test_an_address_is_counted_over_all_its_viewers(
-    stream: Stream, people: None, settings: SettingsWrapper
+    stream: Stream, people: None, settings: Settings
 ) -> None:
     settings.RATE_ADDRESS = Rate(3, 60)
     for _ in range(3):
@@ -214,7 +214,7 @@ def test_no_address_is_stored_in_the_clear(stream: Stream, anon: Actor) -> None:
     ],
 )
 def test_addresses_are_taken_from_behind_the_trusted_proxies_only(
-    settings: SettingsWrapper, hops: int, forwarded: str, address: str
+    settings: Settings, hops: int, forwarded: str, address: str
 ) -> None:
     from comments.limits import client_address
 

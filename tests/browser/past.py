@@ -15,6 +15,14 @@ def write(slug: str, count: int, first: int = 1) -> None:
         services.post(writer, stream.pk, f"comment {number}", str(uuid.uuid4()))
 
 
+def write_as(slug: str, said: list[tuple[str, str]]) -> None:
+    """One comment each of new viewers: their name, and what they say."""
+    stream = Stream.objects.get(video__slug=slug)
+    for name, body in said:
+        writer = Actor(Viewer.objects.create())
+        services.post(writer, stream.pk, body, str(uuid.uuid4()), name=name)
+
+
 def keys_of(slug: str, body: str) -> list[str]:
     """The keys of the comments that say exactly this: one for each time it is stored."""
     found = Comment.objects.filter(stream__video__slug=slug, body=body)

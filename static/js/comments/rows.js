@@ -133,6 +133,8 @@ panel.addEventListener("htmx:ws:before:message:incoming", (event) => {
 
 // --- older pages -----------------------------------------------------------------------------
 
+const olderWords = older.textContent;
+
 /** Put the next older page above, without moving what is being read. */
 async function loadOlder() {
   if (underway || older.hidden) return;
@@ -154,6 +156,7 @@ async function loadOlder() {
     setFloor(Number(rows[0]?.dataset.number ?? firstNumber()), source.dataset.older !== "");
     list.prepend(...rows);
     scroller.scrollTop = scroller.scrollHeight - before;
+    older.textContent = olderWords;
     older.classList.remove("is-failed");
   } catch {
     older.textContent = say("olderFailed");

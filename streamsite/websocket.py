@@ -1,0 +1,203 @@
+"""What Hypercorn 0.18 and wsproto lack for many long-lived sockets, put in by `install`.
+
+- SharedDeflate: Hypercorn always negotiates wsproto's permessage-deflate (RFC 7692), per
+  connection (FACTS 2): each socket then holds 130 KiB of windows, each frame is compressed anew
+  for every viewer, and a frame of 60 KB inflates to 200 MB before its size is looked at.
+- LiveStream: Hypercorn's ping is one sleeping task per socket, which outlives the socket by up to
+  the ping's interval, and nobody looks for the pong; a peer that stops reading is never dropped
+  (FACTS 3, 4).
+
+There is no setting for either. They can go when Hypercorn takes an extension by its
+configuration, checks pongs, and bounds `drain()`. tests/test_websocket.py says when that is.
+"""
+
+import asyncio
+import socket
+import zlib
+from collections import OrderedDict
+from typing import Any
+
+from hypercorn.protocol import h2, h11, ws_stream
+from hypercorn.protocol.events import Body, Data, Event, StreamClosed
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
+from wsproto.events import Ping
+from wsproto.extensions import PerMessageDeflate
+from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
+
+PING_SECONDS = 20.0  # between two pings of one socket; keeps idle ones alive through proxies
+SILENT_AT_MOST = 45.0  # seconds in which a live peer has answered two pings
+UNACKNOWLEDGED_AT_MOST = 8_000  # ms that sent data may wait for the peer's kernel to take it
+SEND_BUFFER = 64 * 1024  # bytes in our kernel for a peer that does not read
+
+INFLATED_AT_MOST = 64 * 1024  # bytes; as websocket_max_message_size in hypercorn.toml
+WORTH_IT = 128  # bytes; shorter frames gain nothing
+KEPT = 128  # compressed frames; what one flush sends to many sockets is far fewer
+
+_compressed: OrderedDict[tuple[int, bytes], bytes] = OrderedDict()
+
+
+class SharedDeflate(PerMessageDeflate):
+    """No context is carried from message to message, on either side: nothing is kept per socket,
+    and equal frames compress to equal bytes."""
+
+    def __init__(self) -> None:
+        super().__init__(client_no_context_takeover=True, server_no_context_takeover=True)
+        self._inflated = 0
+
+    def accept(self, offer: str) -> bool | str | None:
+        try:
+            return super().accept(offer)
+        except ValueError:
+            return None  # parameters that make no sense: then without compression
+
+    def frame_outbound(
+        self,
+        proto: FrameDecoder | FrameProtocol,
+        opcode: Opcode,
+        rsv: RsvBits,
+        data: bytes,
+        fin: bool,
+    ) -> tuple[RsvBits, bytes]:
+        whole = fin and opcode in (Opcode.TEXT, Opcode.BINARY)
+        if not whole or len(data) < WORTH_IT:
+            return rsv, data
+        return RsvBits(True, rsv[1], rsv[2]), compress(data, self.server_max_window_bits)
+
+    def frame_inbound_payload_data(
+        self, proto: FrameDecoder | FrameProtocol, data: bytes
+    ) -> bytes | CloseReason:
+        if not self._inbound_compressed or not self._inbound_is_compressible:
+            return data
+        assert self._decompressor is not None, "frame_inbound_header made it"
+        # One byte more than the bound is enough for Hypercorn to refuse the message (1009).
+        room = INFLATED_AT_MOST + 1 - self._inflated
+        if room <= 0:
+            return b""
+        try:
+            inflated = self._decompressor.decompress(bytes(data), room)
+        except zlib.error:
+            return CloseReason.INVALID_FRAME_PAYLOAD_DATA
+        self._inflated += len(inflated)
+        return inflated
+
+    def frame_inbound_complete(
+        self, proto: FrameDecoder | FrameProtocol, fin: bool
+    ) -> bytes | CloseReason | None:
+        if fin and self._inflated > INFLATED_AT_MOST:
+            # The rest stays folded: finishing it would inflate all of it.
+            self._inflated = 0
+            self._decompressor = None
+            self._inbound_compressed = None
+            return None
+        if fin and self._inbound_is_compressible:
+            self._inflated = 0
+        return super().frame_inbound_complete(proto, fin)
+
+
+def compress(data: bytes, window_bits: int) -> bytes:
+    """The frame's deflated bytes, from memory when it was sent to another socket just now."""
+    known = _compressed.get((window_bits, data))
+    if known is not None:
+        return known
+    compressor = zlib.compressobj(zlib.Z_DEFAULT_COMPRESSION, zlib.DEFLATED, -window_bits)
+    deflated = compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    deflated = deflated[:-4]  # RFC 7692, 7.2.1: the empty block at the end is left out
+    _compressed[window_bits, data] = deflated
+    if len(_compressed) > KEPT:
+        _compressed.popitem(last=False)
+    return deflated
+
+
+class LiveStream(WSStream):
+    """A WebSocket whose peer must show now and then that it lives, pinged by one task for all.
+
+    The application finds `scope["extensions"]["streamsite.abort"]`: ends the connection at once,
+    also when its peer does not read and every `send` waits.
+    """
+
+    live: "set[LiveStream]" = set()
+    pinging: "asyncio.Task[None] | None" = None
+
+    def __init__(self, app: Any, *args: Any, **kwargs: Any) -> None:
+        async def with_abort(scope: Any, *asgi: Any) -> None:
+            scope["extensions"]["streamsite.abort"] = self.abort
+            await app(scope, *asgi)
+
+        super().__init__(with_abort, *args, **kwargs)  # type: ignore[arg-type]
+        self.heard = 0.0
+
+    async def handle(self, event: Event) -> None:
+        if isinstance(event, Body | Data):
+            self.heard = asyncio.get_running_loop().time()
+        elif isinstance(event, StreamClosed):
+            self.live.discard(self)
+        await super().handle(event)
+
+    async def _accept(self, message: Any) -> None:
+        transport = self._transport()
+        if transport is not None:
+            _bound_waiting(transport.get_extra_info("socket"))
+        await super()._accept(message)
+        loop = asyncio.get_running_loop()
+        self.heard = loop.time()
+        self.live.add(self)
+        if LiveStream.pinging is None or LiveStream.pinging.done():
+            LiveStream.pinging = loop.create_task(_ping_all())
+
+    def abort(self) -> None:
+        """End the connection without waiting for its peer."""
+        self.live.discard(self)
+        transport = self._transport()
+        if transport is not None:
+            transport.abort()
+
+    def _transport(self) -> "asyncio.WriteTransport | None":
+        """The socket's own transport; None under HTTP/2, where other streams share it."""
+        protocol = getattr(self.send, "__self__", None)
+        if not isinstance(protocol, H11Protocol):
+            return None
+        transport: asyncio.WriteTransport = protocol.send.__self__.writer.transport  # type: ignore[attr-defined]
+        return transport
+
+    async def ping(self) -> None:
+        if self.state is ASGIWebsocketState.CONNECTED and not self.closed:
+            await self._send_wsproto_event(Ping())
+
+
+async def _ping_all() -> None:
+    """Ping every live socket once in PING_SECONDS, spread; abort those that stay silent."""
+    loop = asyncio.get_running_loop()
+    waiting: set[asyncio.Task[None]] = set()
+    while LiveStream.live:
+        streams = list(LiveStream.live)
+        pause = PING_SECONDS / len(streams)
+        due = loop.time()
+        for stream in streams:
+            due += pause
+            if due > loop.time():
+                await asyncio.sleep(due - loop.time())
+            if stream not in LiveStream.live:
+                continue
+            if loop.time() - stream.heard > SILENT_AT_MOST:
+                stream.abort()
+                continue
+            # A peer that does not read would hold a ping back: nobody waits for it.
+            task = loop.create_task(stream.ping())
+            waiting.add(task)
+            task.add_done_callback(waiting.discard)
+
+
+def _bound_waiting(peer: socket.socket) -> None:
+    """Let the kernel give up a peer that takes nothing in, and keep little for it (FACTS 4)."""
+    if peer.family in (socket.AF_INET, socket.AF_INET6):
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_AT_MOST)
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+
+
+def install() -> None:
+    """Put both classes where Hypercorn takes its own from."""
+    for module, ours in ((ws_stream, SharedDeflate), (h11, LiveStream), (h2, LiveStream)):
+        name = ours.__mro__[1].__name__
+        assert issubclass(getattr(module, name), ours.__mro__[1]), "see the docstring"
+        setattr(module, name, ours)

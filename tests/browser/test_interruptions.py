@@ -1,0 +1,261 @@
+"""A network that is cut, a server that restarts, a page that is left: nothing lost or doubled."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Playwright, WebSocket, expect
+
+from tests import world
+from tests.browser import past
+from tests.browser.conftest import Enter, launch
+from tests.browser.line import Line
+from tests.browser.people import Visitor, eventually
+from tests.client import Person
+from tests.servers import Site
+
+OFFLINE = re.compile(r"^Offline, trying again (in \d+ s|now)\.$")
+# The delay before the browser comes back is drawn by lot; this draws short ones.
+SHORT_DELAYS = "Math.random = () => 0.2"
+
+
+@pytest.fixture
+def ann(enter: Enter, line: Line) -> Visitor:
+    """Somebody whose network can be cut."""
+    visitor = enter(origin=line.origin).may_lose_the_network()
+    visitor.page.add_init_script(SHORT_DELAYS)
+    return visitor
+
+
+@pytest.fixture
+def ben(site: Site, slug: str) -> Person:
+    """Somebody else, who goes on commenting."""
+    return Person(site).open(slug)
+
+
+@pytest.fixture
+def mona(site: Site, slug: str) -> Person:
+    return Person(site).sign_in("mona").open(slug)
+
+
+def is_offline(visitor: Visitor) -> None:
+    expect(visitor.page.locator("#link-state")).to_have_text(OFFLINE)
+
+
+def mark(visitor: Visitor) -> None:
+    """Leave a mark in the page that a reload would lose."""
+    visitor.page.evaluate("() => { document.body.dataset.mark = 'here'; }")
+
+
+def was_not_reloaded(visitor: Visitor) -> None:
+    expect(visitor.page.locator("body")).to_have_attribute("data-mark", "here")
+
+
+def bodies_in(site: Site, slug: str) -> list[str]:
+    return [comment["body"] for comment in site.call(world.comments_of, slug)]
+
+
+def test_after_a_cut_the_page_is_exact_and_what_was_written_is_sent_once(
+    ann: Visitor, ben: Person, mona: Person, line: Line, site: Site, slug: str
+) -> None:
+    ann.open(slug)
+    mark(ann)
+    removed = ann.says("to be removed")
+    ann.says("stays")
+    line.cut()
+    is_offline(ann)
+
+    # Meanwhile: others go on, and so does Ann's typing.
+    ann.box.fill("written in the")
+    ben.say(slug, "said meanwhile")
+    mona.act(slug, "remove", number=str(removed))
+    ann.box.press_sequentially(" dark")
+    ann.box.press("Enter")
+    expect(ann.pending).to_have_text(re.compile("written in the dark waiting$"))
+    expect(ann.notice).to_contain_text("sent as soon as we are back")
+    expect(ann.box).to_have_value("written in the dark")
+    assert bodies_in(site, slug) == ["stays", "said meanwhile"]
+
+    line.mend()
+    expect(ann.page.locator("#link-state")).to_have_text("Back. Nothing was missed.")
+    ann.sees("written in the dark")
+    expect(ann.pending).to_have_count(0)
+    expect(ann.box).to_have_value("")
+    expect(ann.notice).to_be_hidden()
+    expect(ann.row(removed)).to_be_hidden()
+    expect(ann.row(removed)).to_be_empty()
+    assert ann.bodies == ["stays", "said meanwhile", "written in the dark"]
+    assert bodies_in(site, slug) == ann.bodies
+    was_not_reloaded(ann)
+    ben.say(slug, "and on it goes")
+    ann.sees("and on it goes")
+
+
+def test_a_comment_whose_answer_was_lost_is_sent_again_with_its_key_and_stored_once(
+    ann: Visitor, line: Line, site: Site, slug: str
+) -> None:
+    sent: list[str] = []
+
+    def note(payload: str | bytes) -> None:
+        frame = json.loads(payload)
+        if frame["action"] == "post":
+            sent.append(frame["key"])
+
+    def listen(socket: WebSocket) -> None:
+        socket.on("framesent", note)
+
+    ann.page.on("websocket", listen)
+    ann.open(slug)
+    line.swallow_answers()
+    ann.sends("once and only once")
+    eventually(
+        lambda: site.call(past.keys_of, slug, "once and only once"), lambda: "stored", ann.page
+    )
+    expect(ann.pending).to_have_text(re.compile("sending$"))
+    line.cut()
+    is_offline(ann)
+    line.mend()
+    ann.sees("once and only once")
+    expect(ann.pending).to_have_count(0)
+    expect(ann.box).to_have_value("")
+    assert ann.bodies == ["once and only once"]
+    eventually(lambda: len(sent) >= 2, lambda: f"sent again: {sent}", ann.page)
+    assert site.call(past.keys_of, slug, "once and only once") == list(set(sent))
+
+
+def test_a_draft_is_kept_through_a_cut_and_is_not_sent_by_itself(
+    ann: Visitor, line: Line, site: Site, slug: str
+) -> None:
+    ann.open(slug)
+    ann.box.fill("still thinking")
+    line.cut()
+    is_offline(ann)
+    line.mend()
+    ann.is_live()
+    expect(ann.box).to_have_value("still thinking")
+    assert bodies_in(site, slug) == []
+
+
+def test_a_browser_that_is_back_on_line_does_not_wait(
+    enter: Enter, line: Line, ben: Person, slug: str
+) -> None:
+    ann = enter(origin=line.origin).may_lose_the_network()
+    ann.page.add_init_script("Math.random = () => 0.999")  # the longest delays
+    ann.open(slug)
+    ann.context.set_offline(True)
+    line.cut()
+    # The second try is 4 s away.
+    expect(ann.page.locator("#link-state")).to_have_text(re.compile(r"in 4 s\.$"))
+    ben.say(slug, "while away")
+    line.mend()
+    ann.context.set_offline(False)
+    expect(ann.page.locator("#panel[data-link=open]")).to_be_attached(timeout=2500)
+    ann.sees("while away")
+
+
+def test_after_a_long_absence_the_page_shows_the_latest_and_reads_back(
+    ann: Visitor, line: Line, site: Site, slug: str
+) -> None:
+    site.call(past.write, slug, 5)
+    ann.open(slug)
+    mark(ann)
+    line.cut()
+    is_offline(ann)
+    site.call(past.write, slug, 520, 6)
+    line.mend()
+    ann.sees("comment 525")
+    was_not_reloaded(ann)
+    assert ann.numbers == list(range(476, 526))
+    assert ann.is_at_the_bottom
+    expect(ann.page.locator("#new-comments")).to_be_hidden()
+    ann.page.locator("#older").click()
+    ann.sees("comment 426")
+    assert ann.numbers == list(range(426, 526))
+
+
+def test_a_restart_of_the_server_is_survived(enter: Enter, site: Site, slug: str) -> None:
+    ann = enter().may_lose_the_network()
+    ann.page.add_init_script(SHORT_DELAYS)
+    ann.open(slug)
+    mark(ann)
+    ann.says("before")
+    site.restart()
+    ann.sends("after")
+    ann.sees("after")
+    expect(ann.pending).to_have_count(0)
+    assert ann.bodies == bodies_in(site, slug) == ["before", "after"]
+    was_not_reloaded(ann)
+
+
+# --- leaving and coming back ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_page_cache(player: Playwright) -> Iterator[Browser]:
+    """Playwright switches the back/forward cache off; people have it."""
+    browser = launch(player, ignore_default_args=["--disable-back-forward-cache"])
+    yield browser
+    browser.close()
+
+
+@pytest.mark.parametrize("cached", [True, False], ids=["from-the-page-cache", "loaded-anew"])
+def test_who_goes_back_finds_the_page_exact_and_alive(
+    enter: Enter, request: pytest.FixtureRequest, ben: Person, mona: Person, slug: str, cached: bool
+) -> None:
+    browser = request.getfixturevalue("with_page_cache" if cached else "chromium")
+    ann = enter(browser=browser).open(slug)
+    removed = ann.says("to be removed")
+    ann.says("stays")
+    ann.box.fill("a draft")
+    mark(ann)
+    ann.page.get_by_role("link", name="Streamsite").click()
+    expect(ann.page.locator(".shelf").first).to_be_visible()
+    ben.say(slug, "said meanwhile")
+    mona.act(slug, "remove", number=str(removed))
+    ann.page.go_back(wait_until="commit")  # a page from the cache is not loaded
+    expect(ann.page.locator("body[data-mark]")).to_have_count(1 if cached else 0)
+    ann.is_live()
+    ann.sees("said meanwhile")
+    ann.does_not_see("to be removed")
+    assert ann.bodies == ["stays", "said meanwhile"]
+    expect(ann.box).to_have_value("a draft")
+    ben.say(slug, "said now")
+    ann.sees("said now")
+    ann.box.press("Enter")
+    ann.sees("a draft")
+    assert ann.bodies == ["stays", "said meanwhile", "said now", "a draft"]
+
+
+def test_a_page_in_the_background_rests_and_resumes_exactly(
+    enter: Enter, ben: Person, mona: Person, slug: str
+) -> None:
+    ann = enter()
+    sockets: list[WebSocket] = []
+
+    def listen(socket: WebSocket) -> None:
+        sockets.append(socket)
+
+    ann.page.on("websocket", listen)
+    removed = ann.open(slug).says("to be removed")
+
+    def is_hidden(hidden: bool) -> None:
+        # A headless browser shows every tab; so the page is told what it would see of it.
+        ann.page.evaluate(
+            """hidden => {
+                Object.defineProperty(document, "hidden", { configurable: true, value: hidden });
+                document.dispatchEvent(new Event("visibilitychange"));
+            }""",
+            hidden,
+        )
+
+    is_hidden(True)
+    eventually(sockets[0].is_closed, lambda: "the socket is closed", ann.page)
+    ben.say(slug, "said meanwhile")
+    mona.act(slug, "remove", number=str(removed))
+    is_hidden(False)
+    ann.sees("said meanwhile")
+    ann.does_not_see("to be removed")
+    ann.says("back again")
+    assert ann.bodies == ["said meanwhile", "back again"]
+    assert len(sockets) == 2
