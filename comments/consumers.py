@@ -67,6 +67,7 @@ class CommentConsumer(AsyncWebsocketConsumer):
         if fanout.draining:
             await self.close(1012)
             return
+        self.acting = asyncio.Lock()
         self.address = limits.address_of(*peer_of(self.scope))
         self.allowance = float(FRAMES_AT_ONCE)
         self.allowance_at = time.monotonic()
@@ -89,7 +90,8 @@ class CommentConsumer(AsyncWebsocketConsumer):
             self.stream_id = stream_id
             cursors = parse_qs(self.scope["query_string"].decode("latin-1")).get("cursor", [""])
             abort = self.scope["extensions"]["streamsite.abort"]
-            seat = Seat(self.base_send, self.close, abort, staff=staff, standing=standing)
+            close = self._close_after_answer
+            seat = Seat(self.base_send, close, abort, staff=staff, standing=standing)
             await fanout.join(self.stream_id, seat, Cursor.parse(cursors[0]))
             self.seat = seat
         except Exception:
@@ -97,8 +99,12 @@ class CommentConsumer(AsyncWebsocketConsumer):
             await self.close(1013)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        fields: Fields = {}
         await self._wait_for_allowance()
+        async with self.acting:
+            await self._act(text_data)
+
+    async def _act(self, text_data: str | None) -> None:
+        fields: Fields = {}
         try:
             fields = parse_frame(text_data)
             outcome = await in_database(_perform)(
@@ -116,6 +122,11 @@ class CommentConsumer(AsyncWebsocketConsumer):
             logger.exception("an action failed")
             sentence = _("Something went wrong here. Nothing was lost; please try again.")
             await self._tell(Refused(Code.TRY_AGAIN, sentence, retry_after=2), fields)
+
+    async def _close_after_answer(self, code: int) -> None:
+        """Close, but let an action that is under way be answered first."""
+        async with self.acting:
+            await self.close(code)
 
     async def _tell(self, refusal: Refused, fields: Fields | None = None) -> None:
         answer = {"key": shown_key(fields or {}), "refusal": refusal}

@@ -36,6 +36,7 @@ PACE_AT_MOST = 0.25
 BUSY_AT_MOST = 5.0  # seconds in one send after which a peer counts as not reading
 BEAT_SECONDS = 15.0  # silence after which pages are told that the connection lives
 READS_AT_ONCE = 4
+UNHEARD_AT_MOST = 2  # safety polls in a row that knew more than the doorbell
 PRESENCE_SECONDS = 6.0  # a process that has not told its viewers for this long counts none
 
 PROCESS = uuid.uuid4().hex
@@ -98,6 +99,8 @@ class Hub:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._healing = False
+        self._unheard = 0  # times in a row that the safety poll knew more than the doorbell
+        self._listening: asyncio.Task[None] | None = None
         self._flush_handle: asyncio.Handle | None = None
         self._next_flush = 0.0
         self._flushed = self._loop.time()
@@ -112,7 +115,7 @@ class Hub:
         self.epoch, self.notice_version = batch.epoch, 1
         self.floor = self.head = max(0, batch.head - RING)
         self._apply(batch)
-        self.spawn(self._listen())
+        self._listening = self.spawn(self._listen())
 
     def stop(self) -> None:
         for task in self._tasks:
@@ -120,10 +123,11 @@ class Hub:
         if self._flush_handle:
             self._flush_handle.cancel()
 
-    def spawn(self, work: Any) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _listen(self) -> None:
         """Receive from the video's group for as long as the hub lives, through every failure."""
@@ -174,6 +178,7 @@ class Hub:
 
     def receive(self, message: dict[str, Any]) -> None:
         """Take one message of the group. Nothing is trusted to arrive, once, or in order."""
+        self._unheard = 0
         kind = message.get("type")
         if kind == "presence":
             self.elsewhere[message["process"]] = (message["viewers"], time.monotonic())
@@ -208,6 +213,18 @@ class Hub:
             self.floor, oldest = next(iter(self.ring.items()))
             del self.ring[self.floor]
             del self.latest[oldest.number]
+
+    def missed(self) -> None:
+        """The safety poll found what no message told: read it; listen anew if that goes on.
+
+        Redis may have come back empty, and the core layer then has no group left to send to.
+        """
+        self._unheard += 1
+        if self._unheard >= UNHEARD_AT_MOST and self._listening:
+            self._unheard = 0
+            self._listening.cancel()
+            self._listening = self.spawn(self._listen())
+        self.heal()
 
     def heal(self, *, after: float = 0.0) -> None:
         """Read from the database what is beyond `head`; one read at a time for all seats."""
@@ -552,7 +569,7 @@ class Fanout:
             hub.set_room(room)
             # Behind us (a restored backup), of another history, or ahead of us: read it.
             if epoch != hub.epoch or head > hub.head or head < head_before:
-                hub.heal()
+                hub.missed()
         for seat, standing in signed_in:
             hub = self.hubs.get(standing[0])
             if hub is not None and seat in hub.seats:

@@ -15,13 +15,14 @@ from channels.routing import ProtocolTypeRouter
 from comments.admission import Admission, StrictOrigin
 from comments.routing import application as comment_sockets
 from streamsite import websocket
+from streamsite.bodies import LeastRate
 from streamsite.lifespan import Lifespan
 
 websocket.install()
 
 application: Any = ProtocolTypeRouter(
     {
-        "http": django_application,
+        "http": LeastRate(django_application),
         "websocket": StrictOrigin(Admission(AuthMiddlewareStack(comment_sockets))),
         "lifespan": Lifespan(),
     }

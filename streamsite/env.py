@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -222,6 +222,7 @@ def database(name: str, *, default: str) -> dict[str, Any]:
         options = config.get("OPTIONS", {})
         return config | {
             "CONN_MAX_AGE": 0,  # FACTS 12: the pool keeps connections; Django must not as well
+            "CONN_HEALTH_CHECKS": True,  # after a restart of PostgreSQL the pool starts afresh
             "OPTIONS": options
             | {
                 "pool": {"min_size": 1, "max_size": 20, "timeout": 5},
@@ -231,17 +232,52 @@ def database(name: str, *, default: str) -> dict[str, Any]:
     refuse(name, f"has the scheme {scheme!r}", instead)
 
 
-def redis_url(name: str) -> str | None:
-    """The URL of the Redis (or Valkey) server that several processes share; None without one."""
-    url = _read(name)
-    if url is None:
+@dataclass(frozen=True)
+class Redis:
+    """Where the channel layer is: `hosts` as channels-redis takes them, and one URL for the cache
+    (None under Sentinel, which Django's cache does not speak)."""
+
+    hosts: list[dict[str, Any]]
+    cache_url: str | None
+
+
+def redis(name: str) -> Redis | None:
+    """The Redis (or Valkey) servers that several processes share; None without any.
+
+    `redis://…` or `rediss://…` (TLS); several of them, by commas, share the videos between them;
+    `sentinel://[:password@]host:26379,host:26379/master[/0]` asks sentinels for the master.
+    """
+    value = _read(name)
+    if value is None:
         return None
+    instead = (
+        "redis://host:6379/0, rediss:// for TLS, several by commas, or"
+        " sentinel://host:26379,host:26379/master"
+    )
     try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("redis", "rediss") and bool(parts.hostname)
-        _ = parts.port
+        if value.startswith("sentinel://"):
+            return Redis([_sentinels(value)], None)
+        urls = [url.strip() for url in value.split(",")]
+        for url in urls:
+            parts = urlsplit(url)
+            if parts.scheme not in ("redis", "rediss") or not parts.hostname or parts.port == 0:
+                raise ValueError
+            if not re.fullmatch(r"(/[0-9]{0,4})?", parts.path):
+                raise ValueError
     except ValueError:
-        usable = False
-    if not usable:
-        refuse(name, "cannot be read as a Redis URL", "redis://host:6379/0 (rediss:// for TLS)")
-    return url
+        refuse(name, "cannot be read as the URL of Redis", instead)
+    return Redis([{"address": url} for url in urls], urls[0])
+
+
+def _sentinels(value: str) -> dict[str, Any]:
+    """A host of channels-redis from `sentinel://[:password@]host:port,…/master[/db]`."""
+    match = re.fullmatch(r"sentinel://(?::([^@/]*)@)?([^@/]+)/([^/]+)(?:/([0-9]{1,4}))?", value)
+    if not match:
+        raise ValueError
+    password, hosts, master, db = match.groups()
+    sentinels = []
+    for part in hosts.split(","):
+        host, _, port = part.strip().rpartition(":")
+        sentinels.append((host.strip("[]") or part, int(port) if host else 26379))
+    found: dict[str, Any] = {"sentinels": sentinels, "master_name": master, "db": int(db or 0)}
+    return found | ({"password": unquote(password)} if password else {})

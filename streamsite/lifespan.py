@@ -42,7 +42,7 @@ def require_ready() -> None:
     """Raise ImproperlyConfigured, with a sentence, where this process could only serve badly."""
     _require_database()
     _require_static_files()
-    if not settings.REDIS_URL:
+    if settings.REDIS is None:
         _require_to_be_alone()
 
 

@@ -13,7 +13,8 @@ from hypercorn.utils import LifespanFailureError
 
 from comments.hub import fanout
 
-DRAIN_SECONDS = 2.0  # over which the sockets are told to come back, so that they do not all at once
+DRAIN_SECONDS = 3.0  # over which the sockets are told to come back, so that they do not all at once
+END_AT_MOST = 9.5  # seconds from the signal to the end, whatever peers do
 
 
 class CannotStartError(Exception):
@@ -47,14 +48,18 @@ async def _serve(config: Config) -> None:
         if ending.is_set():
             os._exit(1)  # a second signal: at once
         ending.set()
+        # 1 as well: something that was in flight did not finish, and a supervisor should know.
+        loop.call_later(END_AT_MOST, os._exit, 1)
 
     loop = asyncio.get_running_loop()
+    closing: set[asyncio.Task[None]] = set()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, end)
 
     async def shutdown_trigger() -> None:
         await ending.wait()
-        # 1012 before Hypercorn ends: browsers come back by themselves and resume (FACTS 1).
-        await fanout.close_all(1012, seconds=DRAIN_SECONDS)
+        # While Hypercorn stops to accept and waits for what is open, the sockets are closed with
+        # 1012: browsers come back by themselves, to another process, and resume (FACTS 1).
+        closing.add(loop.create_task(fanout.close_all(1012, seconds=DRAIN_SECONDS)))
 
     await hypercorn_serve(application, config, shutdown_trigger=shutdown_trigger)

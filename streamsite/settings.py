@@ -5,6 +5,7 @@ its checkout: DEBUG, SQLite and uploads under `var/`, and the in-memory channel 
 """
 
 from pathlib import Path
+from typing import Any
 
 import django_stubs_ext
 from django.utils.csp import CSP
@@ -83,34 +84,44 @@ DATABASES = {
     "default": env.database("DATABASE_URL", default=f"sqlite:///{DATA_DIR}/db.sqlite3"),
 }
 
-REDIS_URL = env.redis_url("REDIS_URL")
+REDIS = env.redis("REDIS_URL")
+CHANNEL_LAYER = env.choice("CHANNEL_LAYER", default="pubsub", allowed=("pubsub", "core"))
 
-if REDIS_URL:
+CHANNEL_LAYERS: dict[str, Any]
+CACHES: dict[str, Any]
+if REDIS:
+    # FACTS 7: PubSub costs one PUBLISH a message and comes back by itself; with retries and health
+    # checks a restart of Redis drops no connection for good. The core layer costs about 15
+    # commands a message, and dies of 5 s without one unless its timeout is longer.
+    waits: dict[str, Any] = (
+        {
+            "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), 10),
+            "health_check_interval": 5,
+            "socket_connect_timeout": 2,
+        }
+        if CHANNEL_LAYER == "pubsub"
+        else {"socket_timeout": 20, "socket_connect_timeout": 2}
+    )
     CHANNEL_LAYERS = {
         "default": {
-            # FACTS 7: PubSub costs one PUBLISH a message and comes back by itself; with retries
-            # and health checks a restart of Redis drops no connection for good.
-            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-            "CONFIG": {
-                "prefix": "streamsite",
-                "hosts": [
-                    {
-                        "address": REDIS_URL,
-                        "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), 10),
-                        "health_check_interval": 5,
-                        "socket_connect_timeout": 2,
-                    }
-                ],
-            },
+            "BACKEND": {
+                "pubsub": "channels_redis.pubsub.RedisPubSubChannelLayer",
+                "core": "channels_redis.core.RedisChannelLayer",
+            }[CHANNEL_LAYER],
+            "CONFIG": {"prefix": "streamsite", "hosts": [host | waits for host in REDIS.hosts]}
+            | ({"capacity": 1000, "expiry": 10} if CHANNEL_LAYER == "core" else {}),
         }
     }
     CACHES = {
         "default": {
             "BACKEND": "streamsite.cache.ShortLivedRedisCache",
-            "LOCATION": REDIS_URL,
+            "LOCATION": REDIS.cache_url,
             "KEY_PREFIX": "streamsite",
             "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5},
         }
+        if REDIS.cache_url
+        # Under Sentinel sessions come from the database each time.
+        else {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}
     }
 else:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}

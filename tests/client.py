@@ -163,17 +163,28 @@ class Person:
 
     @asynccontextmanager
     async def socket(
-        self, slug: str, cursor: str | None = None, **headers: str
+        self,
+        slug: str,
+        cursor: str | None = None,
+        *,
+        page: PageModel | None = None,
+        server: int | None = None,
+        **headers: str,
     ) -> "AsyncIterator[Socket]":
-        """A socket of this person's page, from where that page stands unless `cursor` is given."""
-        standing = self.page.cursor if cursor is None else cursor
+        """A socket of this person's page (or of another tab's, `page`), from where it stands.
+
+        `cursor` says another place, `server` another process than the one the page came from.
+        """
+        page = self.page if page is None else page
+        where = self.server if server is None else server
+        standing = page.cursor if cursor is None else cursor
         sent = {"X-Forwarded-For": self.address}
         if self.cookies:
             sent["Cookie"] = self.cookie_header
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         async with connect(
-            self.site.ws_url(slug, standing, server=self.server),
-            origin=self.origin,  # type: ignore[arg-type]
+            self.site.ws_url(slug, standing, server=where),
+            origin=self.site.servers[where].origin,  # type: ignore[arg-type]
             additional_headers=sent,
             proxy=None,
             max_size=None,
@@ -181,7 +192,7 @@ class Person:
             close_timeout=2,
             ping_interval=None,
         ) as connection:
-            socket = Socket(connection, self.page)
+            socket = Socket(connection, page)
             try:
                 yield socket
             finally:
@@ -196,6 +207,10 @@ def frame(fields: dict[str, Any]) -> str:
     except UnicodeEncodeError:
         return json.dumps(fields)
     return text
+
+
+class Closed(AssertionError):
+    """The server closed the socket while something else was waited for."""
 
 
 @dataclass
@@ -248,7 +263,7 @@ class Socket:
         while not condition():
             if self._reader.done():
                 self._reader.result()
-                raise AssertionError(f"closed with {self.close_code} while waiting: {what}")
+                raise Closed(f"closed with {self.close_code} while waiting for {what}")
             self._news.clear()
             try:
                 async with asyncio.timeout(deadline - time.monotonic()):

@@ -7,6 +7,7 @@ list, everything else goes to its target. It asserts at every frame what must al
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from html.parser import HTMLParser
 
 VOID = frozenset(
@@ -155,6 +156,41 @@ class Answer:
         )
 
 
+@dataclass
+class Frame:
+    """What one frame of the server says."""
+
+    states: list[Row] = field(default_factory=list)
+    window: list[Row] | None = None  # of a reset: all that the list holds from now on
+    cursors: list[str] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    targets: dict[str, Element] = field(default_factory=dict)
+
+
+@lru_cache(maxsize=256)
+def read(text: str) -> Frame:
+    """Parse a frame, once for all the pages that are sent it. Asserts that it is one."""
+    frame = Frame()
+    root = parse(text)
+    for element in root.elements:
+        if element.tag == "li":
+            frame.states.append(Row.of(element))
+            continue
+        assert element.tag == "hx-partial", f"<{element.tag}> in a frame"
+        target = element.attributes.get("hx-target", "")
+        if target == "#comments":
+            assert element.attributes["hx-swap"] == "innerHTML"
+            frame.window = [Row.of(row) for row in element.elements]
+        elif target == "#answers":
+            frame.answers += [Answer.of(answer) for answer in element.elements]
+        elif target:
+            frame.targets[target] = element
+    frame.cursors = [e.attributes["data-cursor"] for e in root if "data-cursor" in e.attributes]
+    if frame.states or frame.window is not None:
+        assert frame.cursors, "a frame that changes comments moves the cursor"
+    return frame
+
+
 class PageModel:
     """The comments of one open page, and what else frames say to it."""
 
@@ -168,7 +204,7 @@ class PageModel:
             comments = page.having("id", "comments")
             assert comments is not None, "the page has a list of comments"
             self.cursor = comments.attributes["data-cursor"]
-            self._replace(comments.elements)
+            self._replace([Row.of(element) for element in comments.elements])
 
     @property
     def epoch(self) -> str:
@@ -201,44 +237,31 @@ class PageModel:
         room = element.having("data-open") if element else None
         return room.attributes["data-open"] == "true" if room else None
 
-    def apply(self, frame: str) -> list[Answer]:
+    def apply(self, text: str) -> list[Answer]:
         """Do what a browser does with the frame; the answers in it."""
-        answers = []
-        states = []
-        for element in parse(frame).elements:
-            if element.tag == "li":
-                states.append(element)
-                continue
-            assert element.tag == "hx-partial", f"<{element.tag}> in a frame"
-            target = element.attributes.get("hx-target", "")
-            if target == "#comments":
-                assert element.attributes["hx-swap"] == "innerHTML"
-                self.resets += 1
-                self._replace(element.elements)
-            elif target == "#answers":
-                answers += [Answer.of(answer) for answer in element.elements]
-            elif target:
-                self.targets[target] = element
-        self._upsert(states)
-        for element in parse(frame):
-            if "data-cursor" in element.attributes:
-                self._move(element.attributes["data-cursor"])
-        return answers
+        frame = read(text)
+        if frame.window is not None:
+            self.resets += 1
+            self._replace(frame.window)
+        self.targets |= frame.targets
+        self._upsert(frame.states)
+        for cursor in frame.cursors:
+            self._move(cursor)
+        return frame.answers
 
-    def _replace(self, states: list[Element]) -> None:
+    def _replace(self, states: list[Row]) -> None:
         self.rows = {}
         self._upsert(states)
 
-    def _upsert(self, states: list[Element]) -> None:
-        numbers = []
-        for element in states:
-            row = Row.of(element)
-            numbers.append(row.number)
-            self.rows[row.number] = row
+    def _upsert(self, states: list[Row]) -> None:
+        numbers = [row.number for row in states]
         assert len(numbers) == len(set(numbers)), f"a comment is twice in one frame: {numbers}"
-        self.rows = dict(sorted(self.rows.items()))
+        append = not self.rows or not numbers or min(numbers) > next(reversed(self.rows))
+        self.rows |= {row.number: row for row in states}
+        if not append or numbers != sorted(numbers):
+            self.rows = dict(sorted(self.rows.items()))
 
     def _move(self, cursor: str) -> None:
         before, epoch = self.change, self.epoch
         self.cursor = cursor
-        assert self.epoch != epoch or self.change >= before or self.resets, "a cursor goes back"
+        assert self.epoch != epoch or self.change >= before or self.resets, "the cursor went back"

@@ -5,6 +5,7 @@ import { say } from "./words.js";
 
 const FIRST_DELAY = 1000; // ms; doubled with every failure in a row
 const LONGEST_DELAY = 30_000;
+const DEAD_AFTER = 40_000; // ms without a frame; the server's heartbeat comes every 15 to 17 s
 const ANSWER_WITHIN = 10_000; // ms after which an unanswered action is sent again, with its key
 
 const panel = document.getElementById("panel");
@@ -17,6 +18,7 @@ let wasOpen = false;
 let leaving = false;
 let ended = false; // closed for good: the page does not come back by itself
 let retryAt = 0;
+let heard = 0; // when the last frame came
 let ticking = 0;
 
 /** Whether a frame sent now would reach the server. */
@@ -63,6 +65,7 @@ panel.addEventListener("htmx:ws:after:connection", () => {
   const back = wasOpen;
   failures = 0;
   wasOpen = true;
+  heard = Date.now();
   show("open", back ? say("back") : "");
   if (back) ticking = setTimeout(() => isOpen() && show("open", ""), 4000);
   panel.dispatchEvent(new CustomEvent("link:open"));
@@ -89,6 +92,16 @@ panel.addEventListener("htmx:ws:close", (event) => {
   retryAt = Date.now() + delay;
   countDown();
 });
+
+panel.addEventListener("htmx:ws:before:message:incoming", () => {
+  heard = Date.now();
+});
+
+// A link can be dead without the browser knowing: after sleep, on a lost network. Closed here, it
+// is opened again by hx-ws.
+setInterval(() => {
+  if (isOpen() && Date.now() - heard > DEAD_AFTER) connection.socket.close();
+}, 5000);
 
 // Back on line: do not wait for the timer. hx-ws looks after its socket on visibilitychange.
 addEventListener("online", () => {

@@ -1,0 +1,374 @@
+"""The same page without scripts, without a mouse, on small screens, in large type, for everyone."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Locator, Page, expect
+
+from tests import world
+from tests.browser import past
+from tests.browser.conftest import NARROW, PHONE, WIDE, Enter
+from tests.browser.people import Visitor
+from tests.client import Person
+from tests.servers import Site
+
+# --- without scripts --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def plain(enter: Enter) -> Visitor:
+    """Somebody whose browser runs no scripts."""
+    return enter(java_script_enabled=False)
+
+
+def test_without_scripts_one_reads_posts_and_takes_a_name(
+    plain: Visitor, enter: Enter, slug: str
+) -> None:
+    ben = enter().open(slug)
+    ben.says("from ben")
+    plain.go(f"/videos/{slug}/")
+    plain.sees("from ben")
+    plain.page.get_by_label("Your name").fill("Plain Jane")
+    plain.box.fill("from a plain form")
+    plain.page.get_by_role("button", name="Send").click()
+    row = plain.sees("from a plain form")
+    expect(row).to_be_in_viewport()
+    expect(plain.page).to_have_url(re.compile(rf"/videos/{slug}/#c-2$"))
+    expect(plain.page.get_by_label("Your name")).to_have_value("Plain Jane")
+    expect(plain.box).to_have_value("")
+    expect(ben.sees("from a plain form").locator(".comment-author")).to_have_text("Plain Jane")
+
+
+def test_without_scripts_a_refused_text_comes_back_with_the_reason(
+    plain: Visitor, site: Site
+) -> None:
+    plain.may_be_refused(400).may_be_refused(409)
+    slug = site.video(max_length=20)
+    plain.go(f"/videos/{slug}/")
+    plain.page.get_by_label("Your name").fill("Plain Jane")
+    plain.box.fill("this is far too long for here")
+    plain.page.get_by_role("button", name="Send").click()
+    expect(plain.notice).to_have_text("This is 9 characters too long; 20 is the most.")
+    expect(plain.box).to_have_value("this is far too long for here")
+    expect(plain.page.get_by_label("Your name")).to_have_value("Plain Jane")
+    plain.box.fill("short enough")
+    plain.page.get_by_role("button", name="Send").click()
+    plain.sees("short enough")
+
+    # A room that closes while one writes.
+    plain.box.fill("too late")
+    site.call(world.set_stream, slug, accepting=False)
+    plain.page.get_by_role("button", name="Send").click()
+    expect(plain.page.get_by_text("Comments are closed for now.")).to_be_visible()
+
+
+def test_without_scripts_going_back_and_sending_again_does_not_double(
+    plain: Visitor, site: Site, slug: str
+) -> None:
+    plain.go(f"/videos/{slug}/")
+    plain.box.fill("only once")
+    plain.page.get_by_role("button", name="Send").click()
+    plain.sees("only once")
+    plain.page.go_back()
+    plain.box.fill("only once")
+    plain.page.get_by_role("button", name="Send").click()
+    plain.sees("only once")
+    assert plain.bodies == ["only once"]
+    assert len(site.call(past.keys_of, slug, "only once")) == 1
+
+
+# --- without a mouse --------------------------------------------------------------------------------
+
+FOCUS = """() => {
+    const at = document.activeElement;
+    const ring = at.id === "body" ? at.closest(".composer-box") : at;
+    const { outlineStyle, outlineWidth } = getComputedStyle(ring);
+    return {
+        id: at.id,
+        words: at.textContent.trim().slice(0, 40),
+        visible: outlineStyle !== "none" && parseFloat(outlineWidth) >= 1,
+    };
+}"""
+
+
+def focus(visitor: Visitor) -> dict[str, Any]:
+    found: dict[str, Any] = visitor.page.evaluate(FOCUS)
+    return found
+
+
+def tabs_to(visitor: Visitor, target: str, key: str = "Tab") -> list[str]:
+    """Press the key until the target has the focus, which must be seen at every stop; the stops."""
+    stops: list[str] = []
+    while len(stops) < 20:
+        visitor.page.keyboard.press(key)
+        at = focus(visitor)
+        stops.append(at["id"] or at["words"])
+        assert at["visible"], f"no focus to be seen at {at}"
+        if at["id"] == target:
+            return stops
+    raise AssertionError(f"{target} is not reached: {stops}")
+
+
+def test_with_the_keyboard_alone_one_comments_reads_and_removes(
+    enter: Enter, site: Site, slug: str
+) -> None:
+    site.call(past.write, slug, 60)
+    ann = enter().open(slug)
+    keyboard = ann.page.keyboard
+    stops = tabs_to(ann, "body")
+    assert stops[0] == "Skip to the content"
+    assert "stream" in stops
+
+    keyboard.type("one line")
+    keyboard.press("Shift+Enter")
+    keyboard.type("and another")
+    expect(ann.box).to_have_value("one line\nand another")
+    keyboard.press("Enter")
+    expect(ann.box).to_have_value("")
+    mine = ann.rows.last
+    expect(mine.locator(".comment-body")).to_have_text("one line and another")
+    expect(mine).to_have_class(re.compile("is-mine"))
+    # It is shown in the two lines in which it was written.
+    assert mine.locator(".comment-body").inner_text() == "one line\nand another"
+    expect(ann.box).to_be_focused()
+
+    tabs_to(ann, "stream", "Shift+Tab")
+    keyboard.press("k")
+    expect(mine).to_have_class(re.compile("is-selected"))
+    for key, body in (("k", "comment 60"), ("k", "comment 59"), ("j", "comment 60")):
+        keyboard.press(key)
+        expect(ann.row_of(body)).to_have_class(re.compile("is-selected"))
+    expect(ann.page.locator(".is-selected")).to_have_count(1)
+    # No action is offered at other people's comments.
+    keyboard.press("Enter")
+    expect(ann.menu).to_be_hidden()
+    for _ in range(30):
+        keyboard.press("ArrowUp")
+    expect(ann.row_of("comment 30")).to_be_in_viewport(ratio=1)
+    expect(ann.row_of("comment 30")).to_have_class(re.compile("is-selected"))
+
+
+def test_the_menu_is_opened_walked_and_left_by_keys(enter: Enter, slug: str) -> None:
+    mona = enter("mona").open(slug)
+    keyboard = mona.page.keyboard
+    mona.says("one")
+    number = mona.says("two")
+    tabs_to(mona, "stream", "Shift+Tab")
+    keyboard.press("k")
+    keyboard.press("Enter")
+    item = mona.menu.get_by_role("menuitem", name="Remove")
+    expect(item).to_be_focused()
+    assert focus(mona)["visible"]
+    for key in ("ArrowDown", "ArrowUp"):
+        keyboard.press(key)
+        expect(mona.menu.locator(":focus")).to_be_visible()
+    keyboard.press("Escape")
+    expect(mona.menu).to_be_hidden()
+    expect(mona.stream).to_be_focused()
+    keyboard.press("Enter")
+    keyboard.press("Enter")
+    expect(mona.row(number).locator(".comment-removal")).to_contain_text("Removed by Mona")
+    expect(mona.menu).to_be_hidden()
+    expect(mona.stream).to_be_focused()
+    keyboard.press("u")
+    expect(mona.row(number).locator(".comment-removal")).to_have_count(0)
+
+
+def test_a_resting_mouse_does_not_take_the_selection_from_the_keys(
+    enter: Enter, site: Site, slug: str
+) -> None:
+    site.call(past.write, slug, 50)
+    ann = enter().open(slug)
+    ann.row_of("comment 45").hover()
+    ann.stream.focus()
+    for number in range(44, 19, -1):
+        ann.page.keyboard.press("k")
+        expect(ann.row_of(f"comment {number}")).to_have_class(re.compile("is-selected"))
+
+
+def test_a_name_is_changed_by_keys(enter: Enter, slug: str) -> None:
+    ann = enter().open(slug)
+    keyboard = ann.page.keyboard
+    ann.box.focus()
+    tabs_to(ann, "rename-open", "Shift+Tab")
+    keyboard.press("Enter")
+    expect(ann.page.get_by_label("Your name")).to_be_focused()
+    keyboard.press("Escape")
+    expect(ann.page.locator("#rename-open")).to_be_focused()
+    keyboard.press("Enter")
+    keyboard.type("Keys Only")
+    keyboard.press("Enter")
+    expect(ann.page.locator("#my-name")).to_have_text("Keys Only")
+    expect(ann.page.locator("#rename-open")).to_be_focused()
+    tabs_to(ann, "body")
+    ann.says("under my name")
+    expect(ann.row_of("under my name").locator(".comment-author")).to_have_text("Keys Only")
+
+
+# --- screens of every size --------------------------------------------------------------------------
+
+LARGE_TYPE = "() => { document.documentElement.style.fontSize = '200%'; }"
+NO_CHANGE = "() => {}"
+OVERFLOW = """() => [...document.querySelectorAll("body *")].filter(element => {
+    const { right, width } = element.getBoundingClientRect();
+    return width > 1 && right > document.documentElement.clientWidth + 0.5
+        && element.checkVisibility() && !element.closest(".visually-hidden");
+}).map(element => element.outerHTML.slice(0, 120))"""
+# Everything that can be pressed, but for links within a sentence (WCAG 2.5.8 leaves them out).
+TARGETS = """() => [...document.querySelectorAll("a, button, summary, textarea, input, select")]
+    .filter(element => element.checkVisibility({ opacityProperty: true, visibilityProperty: true })
+        && element.type !== "hidden"
+        && !element.closest(".comment-body, .visually-hidden, .watch-description, p, .skip-link"))
+    .map(element => {
+        const { width, height } = element.getBoundingClientRect();
+        return { name: element.id || element.className || element.outerHTML.slice(0, 80),
+                 least: Math.min(width, height), width, height };
+    })"""
+
+
+def fits_its_screen(page: Page) -> None:
+    assert page.evaluate(OVERFLOW) == []
+    width = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.evaluate(width) <= 0
+
+
+def is_whole_in_view(locator: Locator) -> None:
+    expect(locator).to_be_in_viewport(ratio=0.99)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("screen", "change"),
+    [(WIDE, NO_CHANGE), (PHONE, NO_CHANGE), (NARROW, NO_CHANGE), (PHONE, LARGE_TYPE)],
+    ids=["wide", "phone", "320px", "phone-in-large-type"],
+)
+def test_video_comments_and_composer_are_in_view_on_every_screen(
+    enter: Enter, screen: dict[str, Any], change: str, scheme: str
+) -> None:
+    ann = enter(**screen, color_scheme=scheme).open("live-demo")
+    ann.page.evaluate(change)
+    body = "a comment with https://example.org/a/rather/long/address/that/has/no/end and more"
+    ann.sends(body)
+    expect(ann.rows.last).to_be_in_viewport()
+    expect(ann.pending).to_have_count(0)
+    fits_its_screen(ann.page)
+    is_whole_in_view(ann.page.locator(".composer-box"))
+    is_whole_in_view(ann.page.locator("#send"))
+    is_whole_in_view(ann.page.locator("video"))
+    least = 44 if "has_touch" in screen else 24
+    targets: list[dict[str, Any]] = ann.page.evaluate(TARGETS)
+    assert {"send", "body"} <= {target["name"] for target in targets}
+    small = [target for target in targets if target["least"] < 24]
+    assert small == []
+    main = [target for target in targets if target["name"] in ("send", "account-link")]
+    assert [target for target in main if target["least"] < least] == []
+
+
+@pytest.mark.parametrize("path", ["/", "/accounts/login/", "/accounts/signup/", "/nowhere/"])
+def test_every_page_fits_the_narrowest_screen_in_large_type(enter: Enter, path: str) -> None:
+    ann = enter(**NARROW).may_be_refused(404)
+    ann.go(path)
+    fits_its_screen(ann.page)
+    small = [target for target in ann.page.evaluate(TARGETS) if target["least"] < 24]
+    assert small == []
+    ann.page.evaluate(LARGE_TYPE)
+    fits_its_screen(ann.page)
+
+
+def test_fingers_find_the_pill_and_the_menu(enter: Enter, site: Site, slug: str) -> None:
+    site.call(past.write, slug, 50)
+    mona = enter("mona", **PHONE).open(slug)
+    mona.row_of("comment 20").scroll_into_view_if_needed()
+    mona.row_of("comment 20").tap()
+    Person(site).open(slug).say(slug, "new")
+    expect(mona.page.locator("#new-comments")).to_be_visible()
+    mona.menu_button.tap()
+    expect(mona.menu).to_be_visible()
+    for target in ("#new-comments", "#row-menu-button", ".row-menu-item:not([hidden])"):
+        box = mona.page.locator(target).bounding_box()
+        assert box is not None
+        assert min(box["width"], box["height"]) >= 44, target
+    is_whole_in_view(mona.menu)
+    fits_its_screen(mona.page)
+
+
+# --- what axe finds ---------------------------------------------------------------------------------
+
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+def axe_finds_nothing(visitor: Visitor) -> None:
+    """In the light and in the dark."""
+    for scheme in ("light", "dark"):
+        visitor.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+        options = {"runOnly": RULES, "resultTypes": ["violations"]}
+        violations = Axe().run(visitor.page, options=options).response["violations"]
+        found = [
+            (rule["id"], node["html"][:200], node["failureSummary"])
+            for rule in violations
+            for node in rule["nodes"]
+        ]
+        assert found == [], f"{scheme}: {json.dumps(found, indent=1)}"
+
+
+@pytest.mark.parametrize("path", ["/", "/accounts/login/", "/accounts/signup/", "/nowhere/"])
+def test_axe_finds_nothing_in_the_pages_around(enter: Enter, path: str) -> None:
+    ann = enter().may_be_refused(404)
+    ann.go(path)
+    axe_finds_nothing(ann)
+
+
+@pytest.mark.parametrize("screen", [WIDE, PHONE], ids=["wide", "phone"])
+def test_axe_finds_nothing_in_a_live_video(
+    enter: Enter, screen: dict[str, Any]
+) -> None:
+    ann = enter(**screen).open("live-demo")
+    ann.says("a comment, https://example.org/")
+    ann.box.fill("x" * 510)
+    ann.box.press("Enter")
+    expect(ann.notice).to_be_visible()
+    ann.page.locator("#rename-open").click()
+    axe_finds_nothing(ann)
+
+
+def test_axe_finds_nothing_where_a_moderator_works(enter: Enter) -> None:
+    mona = enter("moderator").open("live-demo")
+    mona.says("one")
+    number = mona.says("two")
+    mona.row(number).hover()
+    mona.page.keyboard.press("Escape")
+    mona.menu_button.click()
+    mona.menu.get_by_role("menuitem", name="Remove").click()
+    expect(mona.row(number).locator(".comment-removal")).to_be_visible()
+    mona.row_of("one").hover()
+    mona.menu_button.click()
+    expect(mona.menu).to_be_visible()
+    axe_finds_nothing(mona)
+
+
+def test_axe_finds_nothing_where_names_have_every_colour(
+    enter: Enter, site: Site, slug: str
+) -> None:
+    site.call(past.write_as, slug, [(f"Name {number}", "hello") for number in range(24)])
+    ann = enter().open(slug)
+    colours = "rows => new Set(rows.map(row => row.querySelector('bdi').dataset.colour)).size"
+    assert ann.rows.evaluate_all(colours) >= 6
+    axe_finds_nothing(ann)
+
+
+@pytest.mark.parametrize("path", ["/videos/past-demo/", "/videos/upcoming-demo/"])
+def test_axe_finds_nothing_before_and_after(enter: Enter, path: str) -> None:
+    ann = enter()
+    ann.go(path)
+    ann.is_live()
+    axe_finds_nothing(ann)
+
+
+def test_axe_finds_nothing_in_older_comments(enter: Enter) -> None:
+    ann = enter()
+    ann.go("/videos/past-demo/comments/")
+    expect(ann.rows).to_have_count(13)
+    axe_finds_nothing(ann)
