@@ -72,12 +72,12 @@ class CommentAdmin(admin.ModelAdmin[Comment]):
         assert isinstance(request.user, User), "the admin lets no one else in"
         actor = actor_of_account(request.user)
         done = 0
-        for stream_id, number in comments.order_by("pk").values_list("stream_id", "number"):
+        for comment in comments.order_by("pk").only("stream_id", "number", "change"):
             try:
-                verb(actor, stream_id, number)
-                done += 1
+                # What stands as asked already is left as it is.
+                done += verb(actor, comment.stream_id, comment.number).change != comment.change
             except Refused as refusal:
-                self.message_user(request, f"#{number}: {refusal.sentence}", messages.ERROR)
+                self.message_user(request, f"#{comment.number}: {refusal.sentence}", messages.ERROR)
         told = ngettext("%(done)d comment changed.", "%(done)d comments changed.", done)
         self.message_user(request, told % {"done": done}, messages.SUCCESS)
 
@@ -139,8 +139,15 @@ class StreamInline(admin.StackedInline[Stream, Any]):
     autocomplete_fields = ["moderators"]
     verbose_name_plural = _("comments")
 
+    # Every video has its stream from its first save on: nothing to set before, nothing to add.
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False  # every video has its stream from the first save on
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return obj is not None and super().has_change_permission(request, obj)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return obj is not None and super().has_view_permission(request, obj)
 
 
 # `videos` knows nothing of comments, so the inline is put in from here.

@@ -285,7 +285,7 @@ class Hub:
                 continue
             text = self._beyond(cursor, staff=staff) if cursor < self.head else ""
             if notice != self.notice_version:
-                text += self._notice()
+                text += self._notice(staff=staff)
             self._send(seats, text, max(cursor, self.head))
         if groups:
             self._flushed = started
@@ -366,7 +366,8 @@ class Hub:
                 if seat.sending is not None:
                     self._read_when_free(seat)
             free = [seat for seat in audience if not seat.reading]
-            self._send(free, text + self._notice(), batch.head)
+            # The role first: what rows offer depends on it.
+            self._send(free, self._notice(staff=staff) + text, batch.head)
         self._schedule()
 
     def _read_when_free(self, seat: Seat) -> None:
@@ -379,8 +380,8 @@ class Hub:
 
     # --- the room -----------------------------------------------------------------------------
 
-    def _notice(self) -> str:
-        return self.room + watching_element(self.watching)
+    def _notice(self, *, staff: bool) -> str:
+        return self.room + watching_element(self.watching) + role_element(staff=staff)
 
     def set_room(self, room: str) -> None:
         """Show a new state of room and video, where it differs from what pages have."""
@@ -456,6 +457,14 @@ def reset_frame(states: str, cursor: Cursor) -> str:
     return (
         f'<hx-partial hx-target="#comments" hx-swap="innerHTML" data-cursor="{cursor}">'
         f"{states}</hx-partial>"
+    )
+
+
+def role_element(*, staff: bool) -> str:
+    """Whether the page offers a moderator's actions; each is checked when it comes all the same."""
+    return (
+        '<hx-partial hx-target="#role" hx-swap="outerHTML">'
+        f'<span id="role" data-staff="{"true" if staff else "false"}" hidden></span></hx-partial>'
     )
 
 

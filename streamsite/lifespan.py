@@ -2,7 +2,6 @@
 
 import fcntl
 import hashlib
-import os
 import tempfile
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,7 +15,7 @@ from django.db.migrations.executor import MigrationExecutor
 from comments.hub import fanout
 from streamsite.env import refuse
 
-_alone: TextIO | None = None  # held open, and so locked, for as long as the process lives
+_lock: TextIO | None = None  # held open, and so locked, for as long as the process lives
 
 
 class Lifespan:
@@ -42,8 +41,7 @@ def require_ready() -> None:
     """Raise ImproperlyConfigured, with a sentence, where this process could only serve badly."""
     _require_database()
     _require_static_files()
-    if settings.REDIS is None:
-        _require_to_be_alone()
+    _require_company()
 
 
 def _require_database() -> None:
@@ -69,26 +67,29 @@ def _require_static_files() -> None:
         )
 
 
-def _require_to_be_alone() -> None:
-    """Without Redis a second process would split the viewers: it is refused by a file lock."""
-    global _alone
-    if _alone is not None:
+def _require_company() -> None:
+    """Without Redis a second process would split the viewers: it is refused by a file lock.
+
+    A process without Redis holds the lock alone, those with Redis share it: on one machine.
+    """
+    global _lock
+    if _lock is not None:
         return
-    lock = open(_lock_path(), "a+")  # noqa: SIM115  closed by the end of the process, not before
+    lock = open(_lock_path(), "a")  # noqa: SIM115  closed by the end of the process, not before
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, (fcntl.LOCK_SH if settings.REDIS else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
         lock.close()
+        instead = "REDIS_URL=redis://host:6379/0 for both, or end the other process"
+        if settings.REDIS:
+            refuse("REDIS_URL", "is set, but not for the process that serves already", instead)
         refuse(
             "REDIS_URL",
             "is not set, and another process serves this database already; without Redis the"
             " two would not see each other's viewers",
-            "REDIS_URL=redis://host:6379/0 for both, or end the other process",
+            instead,
         )
-    lock.truncate(0)
-    lock.write(f"{os.getpid()}\n")
-    lock.flush()
-    _alone = lock
+    _lock = lock
 
 
 def _lock_path() -> Path:

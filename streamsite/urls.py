@@ -2,7 +2,7 @@ from django.contrib import admin
 from django.contrib.auth.views import LogoutView
 from django.urls import include, path
 
-from streamsite import health, views
+from streamsite import views
 
 urlpatterns = [
     path("", include("videos.urls")),
@@ -13,6 +13,4 @@ urlpatterns = [
     path("accounts/password/", views.ChangePassword.as_view(), name="password_change"),
     path("media/<path:path>", views.media, name="media"),
     path("admin/", admin.site.urls),
-    path("healthz", health.healthz, name="healthz"),
-    path("readyz", health.readyz, name="readyz"),
 ]

@@ -129,7 +129,9 @@ class Person:
         assert panel is not None
         assert token is not None
         self.me = panel.attributes["data-me"]
-        self.staff = panel.attributes["data-staff"] == "true"
+        role = page.having("data-staff")
+        assert role is not None
+        self.staff = role.attributes["data-staff"] == "true"
         self.csrf = token.attributes["value"]
         self.page = PageModel(response.text)
         return self

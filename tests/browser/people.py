@@ -109,7 +109,8 @@ class Visitor:
 
     def row_of(self, body: str) -> Locator:
         """The shown comment that says exactly this."""
-        return self.rows.filter(has=self.page.locator(f".comment-body:text-is({_quoted(body)})"))
+        exactly = re.compile(f"^{re.escape(body)}$")
+        return self.rows.filter(has=self.page.locator(".comment-body", has_text=exactly))
 
     @property
     def bodies(self) -> list[str]:
@@ -190,8 +191,3 @@ def eventually(
             return
         page.wait_for_timeout(20)
     raise AssertionError(what())
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\a ")
-    return f'"{escaped}"'

@@ -2,22 +2,21 @@
 // are depends on the page's role; whether they are allowed, the server decides each time.
 
 import { send } from "./link.js";
-import { rowOf } from "./rows.js";
+import { isStaff, rowOf } from "./rows.js";
 
 const panel = document.getElementById("panel");
 const scroller = document.getElementById("stream");
 const list = document.getElementById("comments");
 const button = document.getElementById("row-menu-button");
 const menu = document.getElementById("row-menu");
-const isStaff = panel.dataset.staff === "true";
 
 let selected = 0; // number of the comment that the button stands at, and the keys act on
 
 const removed = (row) => row.dataset.state === "removed";
 
 const ALLOWED = {
-  remove: (row) => !removed(row) && (isStaff || row.classList.contains("is-mine")),
-  restore: (row) => removed(row) && isStaff,
+  remove: (row) => !removed(row) && (isStaff() || row.classList.contains("is-mine")),
+  restore: (row) => removed(row) && isStaff(),
 };
 
 function act(action, number) {

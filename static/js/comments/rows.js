@@ -16,7 +16,9 @@ const older = document.getElementById("older");
 const pill = document.getElementById("new-comments");
 const announce = document.getElementById("announce");
 const watching = document.getElementById("watching");
-const isStaff = panel.dataset.staff === "true";
+
+/** Whether the page is a moderator's; the socket tells when that changes. */
+export const isStaff = () => document.getElementById("role").dataset.staff === "true";
 
 const numberOf = (row) => Number(row.dataset.number);
 
@@ -64,7 +66,7 @@ function finish(row) {
   const removal = row.querySelector(".comment-removal");
   if (removal) {
     removal.textContent = say("removedBy", removal.dataset.by);
-    if (isStaff) {
+    if (isStaff()) {
       const undo = document.createElement("button");
       undo.type = "button";
       undo.className = "link-button";
