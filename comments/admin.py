@@ -72,12 +72,13 @@ class CommentAdmin(admin.ModelAdmin[Comment]):
         assert isinstance(request.user, User), "the admin lets no one else in"
         actor = actor_of_account(request.user)
         done = 0
-        for comment in comments.order_by("pk").only("stream_id", "number", "change"):
+        chosen = comments.order_by("pk").values_list("stream_id", "number", "change")
+        for stream_id, number, change in chosen:
             try:
                 # What stands as asked already is left as it is.
-                done += verb(actor, comment.stream_id, comment.number).change != comment.change
+                done += verb(actor, stream_id, number).change != change
             except Refused as refusal:
-                self.message_user(request, f"#{comment.number}: {refusal.sentence}", messages.ERROR)
+                self.message_user(request, f"#{number}: {refusal.sentence}", messages.ERROR)
         told = ngettext("%(done)d comment changed.", "%(done)d comments changed.", done)
         self.message_user(request, told % {"done": done}, messages.SUCCESS)
 

@@ -62,7 +62,6 @@ class Person:
         self.address = address or new_address()
         self.cookies: dict[str, str] = {}
         self.me = ""  # the handle, from the page
-        self.staff = False
         self.csrf = ""
         self.page = PageModel()
 

@@ -201,6 +201,8 @@ class PageModel:
         self.targets: dict[str, Element] = {}  # what a frame last put there, by selector
         if html:
             page = parse(html)
+            role = page.having("id", "role")
+            self.targets["#role"] = role or Element("")
             comments = page.having("id", "comments")
             assert comments is not None, "the page has a list of comments"
             self.cursor = comments.attributes["data-cursor"]
@@ -231,11 +233,18 @@ class PageModel:
         return int(data.attributes["value"]) if data else None
 
     @property
-    def is_open(self) -> bool | None:
-        """Whether the room takes comments, as the last frame about it says; None before one."""
+    def room(self) -> str:
+        """`open`, `closed` or `ended`, as the last frame about it says; empty before one."""
         element = self.targets.get("#room")
-        room = element.having("data-open") if element else None
-        return room.attributes["data-open"] == "true" if room else None
+        room = element.having("data-room") if element else None
+        return room.attributes["data-room"] if room else ""
+
+    @property
+    def staff(self) -> bool:
+        """Whether the page has the tools of a moderator."""
+        element = self.targets.get("#role")
+        role = element.having("data-staff") if element else None
+        return role is not None and role.attributes["data-staff"] == "true"
 
     def apply(self, text: str) -> list[Answer]:
         """Do what a browser does with the frame; the answers in it."""

@@ -328,9 +328,7 @@ class Site:
         given = {"TRUSTED_PROXIES": "1"}
         if backend == "postgres":
             given["DATABASE_URL"] = databases.new_postgres()
-            self.valkey = ValkeyServer(data_dir=folder / "valkey")
-            self.valkey.start()
-            given["REDIS_URL"] = f"redis://127.0.0.1:{self.valkey.port}/0"
+            given["REDIS_URL"] = f"redis://127.0.0.1:{self.start_valkey()}/0"
         else:
             given["DATABASE_URL"] = databases.new_sqlite(folder / "site.sqlite3")
         self.variables = environment(folder, **(given | variables))
@@ -339,6 +337,13 @@ class Site:
         self._slugs = itertools.count(1)
         self.servers: list[Server] = []
         self.start(processes)
+
+    def start_valkey(self, port: int | None = None) -> int:
+        """Start Valkey (again, on the port that it had); its port."""
+        self.valkey = ValkeyServer(port=port or free_port(), data_dir=self.folder / "valkey")
+        self.valkey.start(SECONDS_TO_START)
+        found: int = self.valkey.port
+        return found
 
     # --- processes ------------------------------------------------------------------------------
 

@@ -184,6 +184,7 @@ async def test_who_lost_their_authority_is_no_longer_shown_what_moderators_see(
         await socket.until(lambda: person.page.shown[0].state == "removed", "the mark")
         site.call(world.set_account, account, is_superuser=False)
         await socket.until(lambda: person.page.bodies == [], "the public's page")
+        await socket.until(lambda: not person.page.staff, "no tools of a moderator")
         site.call(world.set_account, account, is_superuser=True)
         await socket.until(lambda: person.page.bodies == ["regrettable"], "the staff's page")
         person.sign_out()

@@ -145,7 +145,7 @@ async def test_a_removal_leaves_every_open_page_and_stays_on_moderators_pages(si
     mona.sign_in("mona")
     for person in people:
         person.open(slug)
-    assert (mona.staff, reader.staff) == (True, False)
+    assert (mona.page.staff, reader.page.staff) == (True, False)
     async with (
         author.socket(slug) as writing,
         reader.socket(slug) as reading,

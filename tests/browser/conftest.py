@@ -53,10 +53,18 @@ def chromium(player: Playwright) -> Iterator[Browser]:
     browser.close()
 
 
-def launch(player: Playwright, **options: Any) -> Browser:
+@pytest.fixture(scope="module")
+def with_page_cache(player: Playwright) -> Iterator[Browser]:
+    """With the back/forward cache, which people have and Playwright switches off."""
+    browser = launch(player, ignore_default_args=["--disable-back-forward-cache"])
+    yield browser
+    browser.close()
+
+
+def launch(player: Playwright, *arguments: str, **options: Any) -> Browser:
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     assert path, "Chromium is not installed: bin/setup-chromium"
-    return player.chromium.launch(executable_path=path, args=ARGUMENTS, **options)
+    return player.chromium.launch(executable_path=path, args=[*ARGUMENTS, *arguments], **options)
 
 
 @pytest.fixture

@@ -2,14 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Playwright, WebSocket, expect
+from playwright.sync_api import WebSocket, expect
 
 from tests import world
 from tests.browser import past
-from tests.browser.conftest import Enter, launch
+from tests.browser.conftest import Enter
 from tests.browser.line import Line
 from tests.browser.people import Visitor, eventually
 from tests.client import Person
@@ -189,14 +188,6 @@ def test_a_restart_of_the_server_is_survived(enter: Enter, site: Site, slug: str
 
 
 # --- leaving and coming back ------------------------------------------------------------------------
-
-
-@pytest.fixture
-def with_page_cache(player: Playwright) -> Iterator[Browser]:
-    """Playwright switches the back/forward cache off; people have it."""
-    browser = launch(player, ignore_default_args=["--disable-back-forward-cache"])
-    yield browser
-    browser.close()
 
 
 @pytest.mark.parametrize("cached", [True, False], ids=["from-the-page-cache", "loaded-anew"])

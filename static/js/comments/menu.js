@@ -97,9 +97,11 @@ document.addEventListener("click", (event) => {
 });
 scroller.addEventListener("scroll", () => close(), { passive: true });
 
-list.addEventListener("pointerover", (event) => {
+// Of a mouse that moves: rows that scroll by under a resting one do not take the selection.
+list.addEventListener("pointermove", (event) => {
+  if (event.pointerType !== "mouse" || menu.matches(":popover-open")) return;
   const row = event.target.closest("li");
-  if (event.pointerType === "mouse" && row && !menu.matches(":popover-open")) select(row);
+  if (row && !row.classList.contains("is-selected")) select(row);
 });
 
 list.addEventListener("click", (event) => {
