@@ -19,6 +19,7 @@ FORBIDDEN = regex.compile(r"[\p{Cc}\p{Cs}\p{Noncharacter_Code_Point}--[\n\t]]", 
 # Marks stacked on one base: no script in use needs more than 6 (Hebrew with cantillation has 4).
 MARKS_AT_MOST = 6
 STACKED = regex.compile(rf"(\p{{M}}{{{MARKS_AT_MOST}}})\p{{M}}+")
+LINES_AT_MOST = 10  # one comment must not push all others out of the window
 # What a reader cannot see: space, format characters, and letters that are drawn as nothing.
 INVISIBLE = regex.compile(r"[\s\p{Z}\p{Cf}\p{Default_Ignorable_Code_Point}\u2800\p{M}]+")
 UNSEEN = regex.compile(r"[\p{Cf}\p{Default_Ignorable_Code_Point}--[\u200c\u200d]]", regex.V1)
@@ -75,7 +76,11 @@ def clean_name(name: object) -> str:
 
 
 def require_length(text: str, most: int) -> None:
-    """Refuse (`too_long`) more than `most` characters."""
+    """Refuse (`too_long`) more than `most` characters, or more than 10 lines."""
+    if text.count("\n") >= LINES_AT_MOST:
+        raise Refused(
+            Code.TOO_LONG, _("A comment has at most %(most)d lines.") % {"most": LINES_AT_MOST}
+        )
     if len(text) <= most:
         return
     if len(text) > most * CODE_POINTS_PER_CHARACTER or (over := length(text) - most) > 0:
