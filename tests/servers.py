@@ -303,6 +303,11 @@ class Server:
                 return int(line.split()[1])
         raise AssertionError("the process has ended")
 
+    @property
+    def descriptors(self) -> int:
+        """How many files and sockets the process has open."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
 
 class Site:
     """Our product, running: `processes` servers on one database (and one Valkey, unless SQLite).

@@ -181,7 +181,8 @@ async def test_who_lost_their_authority_is_no_longer_shown_what_moderators_see(
     async with author.socket(slug) as writing, person.socket(slug) as socket:
         assert (await writing.say("regrettable")).is_ack
         assert (await socket.ask("remove", number=1)).is_ack
-        await socket.until(lambda: person.page.shown[0].state == "removed", "the mark")
+        states = lambda: [row.state for row in person.page.shown]  # noqa: E731
+        await socket.until(lambda: states() == ["removed"], "the mark")
         site.call(world.set_account, account, is_superuser=False)
         await socket.until(lambda: person.page.bodies == [], "the public's page")
         await socket.until(lambda: not person.page.staff, "no tools of a moderator")

@@ -159,7 +159,9 @@ async def test_a_removal_leaves_every_open_page_and_stays_on_moderators_pages(si
         for socket in (writing, reading, also):
             await socket.until(lambda page=socket.page: page.bodies == [], "its removal")  # type: ignore[misc]
             assert "regrettable" not in socket.frames[-1]
-        await moderating.until(lambda: mona.page.shown[0].state == "removed", "the mark")
+        await moderating.until(
+            lambda: [row.state for row in mona.page.shown] == ["removed"], "the mark"
+        )
         assert mona.page.bodies == ["regrettable"]
         assert (await moderating.ask("restore", number=number)).is_ack
         for socket in (writing, reading, also, moderating):
