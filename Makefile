@@ -31,6 +31,7 @@ setup-dev: .venv/.installed-dev
 run: setup
 	@DEBUG=on $(PYTHON) manage.py migrate --verbosity 0
 	@DEBUG=on $(PYTHON) manage.py seed_demo
+	@echo "Open http://$(BIND)/ (Ctrl+C ends it)"
 	@exec env DEBUG=on BIND=$(BIND) $(PYTHON) manage.py serve
 
 check: setup-dev

@@ -62,7 +62,7 @@ panel.addEventListener("htmx:ws:before:connection", (event) => {
 
 panel.addEventListener("htmx:ws:after:connection", () => {
   clearTimeout(ticking);
-  const back = wasOpen;
+  const back = failures > 0 && wasOpen; // not where a hidden tab was shown again
   failures = 0;
   wasOpen = true;
   heard = Date.now();
