@@ -78,7 +78,9 @@ def _act(request: HttpRequest, video: Video, room: Stream) -> HttpResponse:
     if htmx:
         answer = {"key": fields.get("key", ""), "action": fields["action"], "outcome": outcome}
         return render(request, "comments/_answer.html", answer)
-    anchor = f"#c-{outcome.number}" if outcome.number else ""
+    # Another address than the form's page has: "back" then finds that page as it was, with its key,
+    # so sending it again doubles nothing. At the same address it is loaded anew, with a new key.
+    anchor = f"?posted={outcome.number}#c-{outcome.number}" if outcome.number else ""
     return HttpResponseRedirect(video.get_absolute_url() + anchor, status=303)
 
 

@@ -1,6 +1,7 @@
 """Fixtures: people and a video in this process, and whole sites in processes of their own."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -56,10 +57,22 @@ def make_site(
     databases: Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[MakeSite]:
     """Sites for one test alone: `make_site(backend="postgres", processes=2, RATE_VIEWER="off")`."""
+    yield from _making(databases, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def make_site_for_module(
+    databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MakeSite]:
+    """As make_site, for the tests of one file."""
+    yield from _making(databases, tmp_path_factory)
+
+
+def _making(databases: Databases, folders: pytest.TempPathFactory) -> Iterator[MakeSite]:
     made: list[Site] = []
 
-    def make(**options: object) -> Site:
-        made.append(Site(databases, tmp_path_factory.mktemp("site"), **options))  # type: ignore[arg-type]
+    def make(**options: Any) -> Site:
+        made.append(Site(databases, folders.mktemp("site"), **options))
         return made[-1]
 
     yield make

@@ -153,6 +153,22 @@ def slow_and_fast(slug: str, others: int, fail: bool) -> list[int]:
     return reader.seen
 
 
+def overtaken(slug: str) -> list[int]:
+    """Two posters on PostgreSQL, the first slow to commit; what a reader sees who polls between."""
+    stream_id = Stream.objects.get(video__slug=slug).pk
+    taken, go_on = threading.Event(), threading.Event()
+    reader = Reader(stream_id)
+    with threads() as running:
+        running.start(lambda: held_open(stream_id, taken, go_on))
+        assert taken.wait(SECONDS)
+        fast = running.start(say, stream_id)
+        wait_for(lambda: waiting_for_locks() == 1 or not fast.is_alive(), "the fast one")
+        reader.poll()
+        go_on.set()
+    reader.poll()
+    return reader.seen
+
+
 def crowd(slug: str, posters: int, each: int) -> dict[str, Any]:
     """Posters, a moderator and failing transactions, all at once, and two readers."""
     stream_id = Stream.objects.get(video__slug=slug).pk
