@@ -99,6 +99,8 @@ class Hub:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._healing = False
+        self._heal_again = False  # asked for while a read was under way
+        self._generation = 0  # counts resets: what was read before one is not of this history
         self._unheard = 0  # times in a row that the safety poll knew more than the doorbell
         self._listening: asyncio.Task[None] | None = None
         self._flush_handle: asyncio.Handle | None = None
@@ -222,12 +224,18 @@ class Hub:
         self._unheard += 1
         if self._unheard >= UNHEARD_AT_MOST and self._listening:
             self._unheard = 0
-            self._listening.cancel()
-            self._listening = self.spawn(self._listen())
+            self._listening = self.spawn(self._listen_anew(self._listening))
         self.heal()
+
+    async def _listen_anew(self, listening: asyncio.Task[None]) -> None:
+        # One after the other: leaving the group late would undo the other's joining.
+        listening.cancel()
+        await asyncio.wait([listening])
+        await self._listen()
 
     def heal(self, *, after: float = 0.0) -> None:
         """Read from the database what is beyond `head`; one read at a time for all seats."""
+        self._heal_again = True
         if not self._healing:
             self._healing = True
             self.spawn(self._heal(after))
@@ -235,16 +243,25 @@ class Hub:
     async def _heal(self, after: float) -> None:
         try:
             await asyncio.sleep(after)
-            cursor = Cursor(self.epoch, self.head)
-            self._apply(await in_database(stream.catch_up)(self.stream_id, cursor))
+            while self._heal_again:
+                self._heal_again = False
+                await self._read_beyond()
         except Exception as error:
             # The safety poll comes back to it.
             logger.warning("stream %s: not healed: %s", self.stream_id, type(error).__name__)
         finally:
             self._healing = False
 
+    async def _read_beyond(self) -> None:
+        cursor = Cursor(self.epoch, self.head)
+        generation = self._generation
+        batch = await in_database(stream.catch_up)(self.stream_id, cursor)
+        if generation == self._generation:
+            self._apply(batch)
+
     def _apply(self, batch: Batch) -> None:
         if batch.reset:
+            self._generation += 1
             self.epoch = batch.epoch
             self.ring.clear()
             self.latest.clear()
@@ -322,7 +339,8 @@ class Hub:
         seat.sending = None
         if not sending.cancelled() and (error := sending.exception()):
             logger.info("stream %s: a send failed: %s", self.stream_id, type(error).__name__)
-            self.seats.discard(seat)  # its consumer learns of the lost peer by itself
+            self.seats.discard(seat)
+            seat.abort()
         elif seat.cursor < self.head:
             self._schedule()
 
@@ -340,7 +358,7 @@ class Hub:
         batch = None
         try:
             async with self._reading:
-                batch = await in_database(stream.catch_up)(self.stream_id, cursor)
+                batch = await self._catch_up(cursor)
         except Exception as error:
             logger.warning("stream %s: no catch-up: %s", self.stream_id, type(error).__name__)
         seats = [seat for seat in self._reads.pop(cursor) if seat in self.seats]
@@ -352,6 +370,18 @@ class Hub:
         for seat in seats:
             seat.reading = False
         self._deliver(batch, seats)
+
+    async def _catch_up(self, cursor: Cursor | None) -> Batch:
+        """`stream.catch_up`, of the history that this hub is in when it is read."""
+        wanted = cursor
+        while True:
+            generation = self._generation
+            batch = await in_database(stream.catch_up)(self.stream_id, wanted)
+            if batch.epoch != self.epoch and generation == self._generation:
+                await self._read_beyond()  # a new history that the hub has not met yet
+            if generation == self._generation:
+                return batch
+            wanted = None
 
     def _deliver(self, batch: Batch, seats: list[Seat]) -> None:
         """Send a batch as it was read, and bring the seats to its head."""
@@ -425,7 +455,8 @@ class Hub:
         """A frame that says nothing: a page that hears none for long knows its link is dead."""
         self._flushed = self._loop.time()
         free = [seat for seat in self.seats if seat.sending is None and not seat.reading]
-        current = [seat for seat in free if seat.cursor == self.head]
+        version = self.notice_version
+        current = [seat for seat in free if (seat.cursor, seat.notice) == (self.head, version)]
         self._send(current, cursor_element(Cursor(self.epoch, self.head)), self.head)
 
     def stand(self, seat: Seat, *, staff: bool | None) -> None:
