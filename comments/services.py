@@ -170,7 +170,7 @@ def _require_viewer(actor: Actor) -> Viewer:
 def _lock_viewer(actor: Actor) -> Viewer:
     """The acting viewer's row, locked: one viewer's verbs run one after another, in every tab."""
     locked = (
-        Viewer.objects.select_for_update(of=("self",))
+        Viewer.objects.select_for_update(of=("self",), no_key=True)
         .select_related("user")
         .filter(pk=_require_viewer(actor).pk)
         .first()

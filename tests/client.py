@@ -110,13 +110,13 @@ class Person:
                 self.cookies[name] = morsel.value
 
     def get(self, path: str, **headers: str) -> Response:
-        return self.request("GET", path, **headers)
+        return self.request("GET", path, None, **headers)
 
     def post(self, path: str, fields: dict[str, str], **headers: str) -> Response:
         """A form as a browser without JavaScript sends it, with the token of the last page."""
         body = urlencode({"csrfmiddlewaretoken": self.csrf} | fields, errors="surrogatepass")
-        type_ = {"Content_Type": "application/x-www-form-urlencoded"}
-        return self.request("POST", path, body.encode(), **(type_ | headers))
+        headers = {"Content_Type": "application/x-www-form-urlencoded"} | headers
+        return self.request("POST", path, body.encode(), **headers)
 
     def open(self, slug: str) -> Self:
         """Open a video's page."""
@@ -210,7 +210,7 @@ def frame(fields: dict[str, Any]) -> str:
     return text
 
 
-class Closed(AssertionError):
+class ClosedError(AssertionError):
     """The server closed the socket while something else was waited for."""
 
 
@@ -264,7 +264,7 @@ class Socket:
         while not condition():
             if self._reader.done():
                 self._reader.result()
-                raise Closed(f"closed with {self.close_code} while waiting for {what}")
+                raise ClosedError(f"closed with {self.close_code} while waiting for {what}")
             self._news.clear()
             try:
                 async with asyncio.timeout(deadline - time.monotonic()):

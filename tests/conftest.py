@@ -27,17 +27,13 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
 
 
 @pytest.fixture(scope="session")
-def sqlite_site(
-    databases: Databases, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Site]:
+def sqlite_site(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One process, SQLite, the in-memory layer; the limits as they are by default."""
     yield from _running(Site(databases, tmp_path_factory.mktemp("site"), RATE_ADDRESS="12/10"))
 
 
 @pytest.fixture(scope="session")
-def postgres_site(
-    databases: Databases, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Site]:
+def postgres_site(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Two processes on PostgreSQL and Valkey."""
     folder = tmp_path_factory.mktemp("site")
     yield from _running(
@@ -53,9 +49,7 @@ def site(request: pytest.FixtureRequest) -> Site:
 
 
 @pytest.fixture
-def make_site(
-    databases: Databases, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[MakeSite]:
+def make_site(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeSite]:
     """Sites for one test alone: `make_site(backend="postgres", processes=2, RATE_VIEWER="off")`."""
     yield from _making(databases, tmp_path_factory)
 

@@ -23,9 +23,7 @@ class Element:
 
     @property
     def text(self) -> str:
-        return "".join(
-            child if isinstance(child, str) else child.text for child in self.children
-        )
+        return "".join(child if isinstance(child, str) else child.text for child in self.children)
 
     @property
     def elements(self) -> list["Element"]:

@@ -122,11 +122,24 @@ class Postgres:
         data = str(self.folder / "data")
         subprocess.run(
             [
-                self.bin / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
-                "--locale=C", "--no-sync",
+                self.bin / "initdb",
+                "-D",
+                data,
+                "-U",
+                "postgres",
+                "-A",
+                "trust",
+                "-E",
+                "UTF8",
+                "--locale=C",
+                "--no-sync",
             ],
-            cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True, **self._as,
-        )  # fmt: skip
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=True,
+            **self._as,
+        )
         self.log = self.folder / "log"
         settings = {
             "listen_addresses": "127.0.0.1",
@@ -328,6 +341,7 @@ class Site:
         **variables: str,
     ) -> None:
         self.backend = backend
+        self._databases = databases
         self.folder = folder
         self.valkey: ValkeyServer | None = None
         given = {"TRUSTED_PROXIES": "1"}
@@ -390,6 +404,13 @@ class Site:
 
     def log(self, number: int = 0) -> str:
         return self.servers[number].log.read_text(errors="replace")
+
+    @property
+    def database_log(self) -> str:
+        """What PostgreSQL said last; empty on SQLite."""
+        if self.backend == "sqlite":
+            return ""
+        return self._databases.postgres.log.read_text()[-4000:]
 
     @property
     def tracebacks(self) -> str:

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.client import Closed, Person, Socket, new_address
+from tests.client import ClosedError, Person, Socket, new_address
 from tests.conftest import MakeSite
 from tests.page import PageModel
 from tests.servers import Site
@@ -39,7 +39,10 @@ async def test_each_cap_turns_away_who_is_one_too_many_and_lets_in_when_one_leav
     tight: Site,
 ) -> None:
     slug, address = tight.video(), new_address()
-    first, second = Person(tight, address=address).open(slug), Person(tight, address=address).open(slug)
+    first, second = (
+        Person(tight, address=address).open(slug),
+        Person(tight, address=address).open(slug),
+    )
     others = [Person(tight).open(slug) for _ in range(3)]
     async with AsyncExitStack() as all_of_them:
         async with AsyncExitStack() as some:
@@ -70,7 +73,7 @@ async def seated_soon(stack: AsyncExitStack, person: Person, slug: str) -> None:
     while True:
         try:
             await seated(stack, person, slug)
-        except (Closed, InvalidStatus):
+        except (ClosedError, InvalidStatus):
             assert time.monotonic() < deadline, "nobody is let in again"
         else:
             return

@@ -185,8 +185,28 @@ def test_forms_of_the_wrong_shape_are_refused_in_words(site: Site) -> None:
 
 async def test_a_storm_of_random_frames_breaks_nothing(site: Site) -> None:
     slug, dice = site.video(), random.Random(7)
-    pieces = ['{"', '"}', "action", '":"', "post", "remove", "body", "key", KEY, "number", ":1", ",",
-              "[", "]", "\\u0000", "\\ud800", "null", "true", "é", "\x7f"]  # fmt: skip
+    pieces = [
+        '{"',
+        '"}',
+        "action",
+        '":"',
+        "post",
+        "remove",
+        "body",
+        "key",
+        KEY,
+        "number",
+        ":1",
+        ",",
+        "[",
+        "]",
+        "\\u0000",
+        "\\ud800",
+        "null",
+        "true",
+        "é",
+        "\x7f",
+    ]
     async with Person(site).open(slug).socket(slug) as socket:
         for _ in range(40):
             answer = await socket.raw("".join(dice.choices(pieces, k=dice.randrange(12))))
@@ -215,11 +235,9 @@ def only_links_inside(element: Element) -> None:
 
 
 @pytest.mark.parametrize("door", ["socket", "form"])
-async def test_hostile_texts_are_shown_as_typed_as_body_and_as_name(
-    site: Site, door: str
-) -> None:
+async def test_hostile_texts_are_shown_as_typed_as_body_and_as_name(site: Site, door: str) -> None:
     # Half of them on each kind of data; each by somebody new, whose name it is as well.
-    texts = TEXTS[:: 2] if site.backend == "sqlite" else TEXTS[1::2]
+    texts = TEXTS[::2] if site.backend == "sqlite" else TEXTS[1::2]
     slug = site.video()
     reader = Person(site).open(slug)
     expected = []
@@ -247,7 +265,7 @@ async def test_hostile_texts_are_shown_as_typed_as_body_and_as_name(
 def test_a_refused_hostile_text_is_back_in_its_box_as_typed(site: Site) -> None:
     slug = site.video(accepting=False)
     person = Person(site).open(slug)
-    for text in TEXTS[:: 7]:
+    for text in TEXTS[::7]:
         response = person.say(slug, text, name=text[:30])
         assert response.status == 409
         form = response.html.having("id", "composer")

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import override_settings
 
 from comments import services
@@ -42,7 +43,7 @@ def say(slug: str, count: int, *, quietly: bool = True) -> int:
 def ring_badly(slug: str) -> None:
     """Post, remove and restore; then ring for it late, doubled, out of order and with losses."""
     stream = Stream.objects.get(video__slug=slug)
-    mona = actor_of_account(world.User.objects.get(username="mona"))
+    mona = actor_of_account(User.objects.get(username="mona"))
     ring, rung = comment_stream._ring, []
     comment_stream._ring = lambda *call: rung.append(call)
     try:
@@ -64,7 +65,8 @@ def ring_badly(slug: str) -> None:
 def new_history(slug: str) -> None:
     """As after a restored backup: the last comment is gone, and the history has another name."""
     stream = Stream.objects.get(video__slug=slug)
-    last = stream.comments.order_by("-number").first()  # type: ignore[attr-defined]
+    last = stream.comments.order_by("-number").first()
+    assert last is not None
     last.delete()
     Stream.objects.filter(pk=stream.pk).update(head=stream.head - 1, epoch=new_epoch())
 

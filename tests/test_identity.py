@@ -3,7 +3,7 @@
 import pytest
 
 from tests import world
-from tests.client import Closed, Person, Socket
+from tests.client import ClosedError, Person, Socket
 from tests.servers import Site
 
 
@@ -63,8 +63,13 @@ async def test_a_new_name_is_answered_and_stands_under_what_comes_next(
 
 
 async def test_no_name_of_an_account_can_be_taken(site: Site, slug: str) -> None:
-    names = {"first_name": "Mary Ann", "last_name": "de la Cruz"}
-    site.call(world.make_account, f"mary-{slug}", password=False, **names)
+    site.call(
+        world.make_account,
+        f"mary-{slug}",
+        password=False,
+        first_name="Mary Ann",
+        last_name="de la Cruz",
+    )
     site.call(world.make_account, f"Zoë-{slug}", password=False)
     async with Person(site).open(slug).socket(slug) as socket:
         for name in (
@@ -181,8 +186,9 @@ async def test_who_lost_their_authority_is_no_longer_shown_what_moderators_see(
     async with author.socket(slug) as writing, person.socket(slug) as socket:
         assert (await writing.say("regrettable")).is_ack
         assert (await socket.ask("remove", number=1)).is_ack
-        states = lambda: [row.state for row in person.page.shown]  # noqa: E731
-        await socket.until(lambda: states() == ["removed"], "the mark")
+        await socket.until(
+            lambda: [row.state for row in person.page.shown] == ["removed"], "the mark"
+        )
         site.call(world.set_account, account, is_superuser=False)
         await socket.until(lambda: person.page.bodies == [], "the public's page")
         await socket.until(lambda: not person.page.staff, "no tools of a moderator")
@@ -199,7 +205,7 @@ async def code_of(socket: Socket, action: str, **fields: object) -> str:
     """
     try:
         return (await socket.ask(action, **fields)).code
-    except Closed:
+    except ClosedError:
         assert socket.close_code == 1012
         return "sign_in_required"
 

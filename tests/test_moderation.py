@@ -6,14 +6,15 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from comments import services, stream as comment_stream
+from comments import services
+from comments import stream as comment_stream
 from comments.errors import Code, Refused
 from comments.identity import Actor, actor_of_account
 from comments.models import Comment, Stream
+from tests import world
 from tests.client import Person
 from tests.page import Row, parse
 from tests.servers import Site
-from tests import world
 
 
 @pytest.fixture
@@ -28,9 +29,7 @@ def rows_of(comment: Comment) -> tuple[Row, Row]:
     return public, staff
 
 
-def test_a_removal_takes_the_next_number_and_keeps_the_place(
-    comment: Comment, mona: Actor
-) -> None:
+def test_a_removal_takes_the_next_number_and_keeps_the_place(comment: Comment, mona: Actor) -> None:
     removed = services.remove(mona, comment.stream_id, comment.number)
     assert (removed.number, removed.change) == (1, 2)
     restored = services.restore(mona, comment.stream_id, comment.number)
@@ -57,9 +56,7 @@ def test_both_audiences_see_a_restored_comment_alike(comment: Comment, mona: Act
     assert (public.hidden, public.body) == (False, "the words")
 
 
-def test_a_viewer_removes_their_own_and_is_named_as_who_did(
-    comment: Comment, anon: Actor
-) -> None:
+def test_a_viewer_removes_their_own_and_is_named_as_who_did(comment: Comment, anon: Actor) -> None:
     assert services.remove(anon, comment.stream_id, comment.number).removed_by == "Anon"
 
 
@@ -90,9 +87,7 @@ def test_who_was_deactivated_moderates_no_more(comment: Comment, mona: Actor) ->
 
 
 @pytest.mark.parametrize("number", [None, True, 1.0, [1], {"a": 1}, "x", "-1", "1" * 19])
-def test_what_is_no_number_is_malformed(
-    comment: Comment, mona: Actor, number: object
-) -> None:
+def test_what_is_no_number_is_malformed(comment: Comment, mona: Actor, number: object) -> None:
     with pytest.raises(Refused) as refused:
         services.remove(mona, comment.stream_id, number)
     assert refused.value.code == Code.MALFORMED

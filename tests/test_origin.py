@@ -91,16 +91,16 @@ def test_the_host_must_be_one_of_ours_too(sqlite_site: Site, slug: str) -> None:
     assert handshake(sqlite_site, slug, local, host=f"localhost:{port}") == 101
 
 
-def test_behind_a_proxy_that_speaks_https_the_origin_is_https(
-    sqlite_site: Site, slug: str
-) -> None:
+def test_behind_a_proxy_that_speaks_https_the_origin_is_https(sqlite_site: Site, slug: str) -> None:
     secure = ("X-Forwarded-Proto", "https")
     own = sqlite_site.origin.replace("http:", "https:")
     assert handshake(sqlite_site, slug, ("Origin", own), secure) == 101
     assert handshake(sqlite_site, slug, ("Origin", sqlite_site.origin), secure) == 403
 
 
-def scope(origin: str, *, host: str = "video.example", scheme: str = "ws", **more: str) -> dict[str, object]:
+def scope(
+    origin: str, *, host: str = "video.example", scheme: str = "ws", **more: str
+) -> dict[str, object]:
     headers = {"host": host, "origin": origin} | more
     encoded = [(n.replace("_", "-").encode(), v.encode("latin-1")) for n, v in headers.items()]
     return {"type": "websocket", "scheme": scheme, "headers": encoded}

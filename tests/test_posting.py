@@ -108,6 +108,7 @@ def test_a_viewer_may_go_on_as_soon_as_the_refusal_says(stream: Stream, anon: Ac
     refusal = refusal_of(anon, stream)
     assert refusal.code == Code.TOO_FAST
     assert refusal.retry_after in range(1, 11)
+    assert refusal.retry_after is not None
     wait = timedelta(seconds=refusal.retry_after)
     for comment in Comment.objects.all():  # as if it were that much later
         Comment.objects.filter(pk=comment.pk).update(posted_at=comment.posted_at - wait)

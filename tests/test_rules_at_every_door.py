@@ -152,7 +152,12 @@ def enter(site: Site) -> Enter:
             if account
             else Person(site, server=server, address=address or None)
         )
-        return {"socket": SocketDoor, "form": FormDoor, "admin": AdminDoor}[name](person)
+        doors: dict[str, Callable[[Person], Door]] = {
+            "socket": SocketDoor,
+            "form": FormDoor,
+            "admin": AdminDoor,
+        }
+        return doors[name](person)
 
     return door
 
@@ -200,11 +205,10 @@ async def test_the_video_says_how_long_a_comment_may_be(
 
 @pytest.mark.parametrize("name", POST_DOORS)
 @pytest.mark.parametrize(
-    "body", ["", " \t\n ", "\u200b\u2800\u3164"]  # more of them: test_text.py
+    "body",
+    ["", " \t\n ", "\u200b\u2800\u3164"],  # more of them: test_text.py
 )
-async def test_what_nobody_can_see_is_empty(
-    site: Site, enter: Enter, name: str, body: str
-) -> None:
+async def test_what_nobody_can_see_is_empty(site: Site, enter: Enter, name: str, body: str) -> None:
     outcome = await refused(site, enter(name), site.video(), "post", body=body)
     assert outcome.code == "empty"
 

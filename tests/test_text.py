@@ -51,9 +51,25 @@ def test_line_ends_become_newlines_and_the_ends_are_trimmed() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "\n\t", "\u00a0", "\u200b", "\u200b\u200d\u2060", "\u00ad", "\u2800", "\u3164",
-     "\u115f\u1160", "\uffa0", "\ufe0f", "\u0301", "\u034f", "\U000e0041", "\u3000 \u2003"],
-)  # fmt: skip
+    [
+        "",
+        " ",
+        "\n\t",
+        "\u00a0",
+        "\u200b",
+        "\u200b\u200d\u2060",
+        "\u00ad",
+        "\u2800",
+        "\u3164",
+        "\u115f\u1160",
+        "\uffa0",
+        "\ufe0f",
+        "\u0301",
+        "\u034f",
+        "\U000e0041",
+        "\u3000 \u2003",
+    ],
+)
 def test_what_nobody_can_see_is_empty(text: str) -> None:
     assert refusal_of(text) == Code.EMPTY
 
@@ -70,9 +86,20 @@ def test_control_characters_are_refused(character: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["👩‍🚀 👨‍👩‍👧‍👦 🏳️‍🌈 🇧🇩", "فارسی می‌خواهم", "עִבְרִית \u200fRTL", "क्षि ক্ষি", "e\u0301", "<b>", "one\ntwo\tthree",
-     "שָׁ֖", "ﷺ", "ก็ำ", "Ａ"],
-)  # fmt: skip
+    [
+        "👩‍🚀 👨‍👩‍👧‍👦 🏳️‍🌈 🇧🇩",
+        "فارسی می‌خواهم",
+        "עִבְרִית \u200fRTL",
+        "क्षि ক্ষি",
+        "e\u0301",
+        "<b>",
+        "one\ntwo\tthree",
+        "שָׁ֖",
+        "ﷺ",
+        "ก็ำ",
+        "Ａ",
+    ],
+)
 def test_every_script_is_taken_as_it_is(text: str) -> None:
     assert clean(text) == unicodedata.normalize("NFC", text)
 
@@ -101,8 +128,17 @@ def test_clean_text_stays_as_it_is_when_cleaned_again(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "characters"),
-    [("abc", 3), ("e\u0301", 1), ("ক্ষি", 1), ("👨‍👩‍👧‍👦", 1), ("🇧🇩🇩🇪", 2), ("a\nb", 3), ("한국", 2), ("", 0)],
-)  # fmt: skip
+    [
+        ("abc", 3),
+        ("e\u0301", 1),
+        ("ক্ষি", 1),
+        ("👨‍👩‍👧‍👦", 1),
+        ("🇧🇩🇩🇪", 2),
+        ("a\nb", 3),
+        ("한국", 2),
+        ("", 0),
+    ],
+)
 def test_characters_are_counted_as_a_reader_does(text: str, characters: int) -> None:
     assert length(text) == characters
 
@@ -148,9 +184,19 @@ def test_addresses_of_pages_become_links(text: str, link: tuple[str, str | None]
 
 @pytest.mark.parametrize(
     "text",
-    ["javascript:alert(1)", "data:text/html,x", "ftp://example.com/x", "mailto:a@example.com",
-     "//example.com/x", "someone@example.com", "vbscript:x.com", "file:///etc/passwd", "1.5", "..."],
-)  # fmt: skip
+    [
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "ftp://example.com/x",
+        "mailto:a@example.com",
+        "//example.com/x",
+        "someone@example.com",
+        "vbscript:x.com",
+        "file:///etc/passwd",
+        "1.5",
+        "...",
+    ],
+)
 def test_nothing_else_becomes_a_link_of_its_own_kind(text: str) -> None:
     for href, _words in links_of(text):
         assert href.lower().startswith(("http://", "https://"))
@@ -183,14 +229,46 @@ def test_hostile_texts_are_shown_as_typed(text: str) -> None:
 
 
 WORDS = st.lists(
-    st.sampled_from([
-        "<", ">", "&", '"', "'", "`", "=", "/", "script", "img src=x onerror=alert(1)", "&lt;",
-        "&#60;", "<!--", "-->", "]]>", "{{", "}}", "{%", "%}", "http://", "https://", "example.com",
-        "javascript:", "www.", "@", " ", "\n", "é", "ক্ষি", "👨‍👩‍👧‍👦", "\u200f", "\\", "\u2028",
-    ])
+    st.sampled_from(
+        [
+            "<",
+            ">",
+            "&",
+            '"',
+            "'",
+            "`",
+            "=",
+            "/",
+            "script",
+            "img src=x onerror=alert(1)",
+            "&lt;",
+            "&#60;",
+            "<!--",
+            "-->",
+            "]]>",
+            "{{",
+            "}}",
+            "{%",
+            "%}",
+            "http://",
+            "https://",
+            "example.com",
+            "javascript:",
+            "www.",
+            "@",
+            " ",
+            "\n",
+            "é",
+            "ক্ষি",
+            "👨‍👩‍👧‍👦",
+            "\u200f",
+            "\\",
+            "\u2028",
+        ]
+    )
     | st.text(max_size=4),
     max_size=12,
-).map("".join)  # fmt: skip
+).map("".join)
 
 
 @given(WORDS, WORDS)

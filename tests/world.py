@@ -16,7 +16,7 @@ PASSWORD = "a-long-enough-phrase-7"
 
 
 def make_people() -> None:
-    """alice (an account), mona (moderates what make_video makes), max (moderates elsewhere), root."""
+    """alice (an account), mona (moderates every video below), max (moderates elsewhere), root."""
     for name in ("alice", "mona", "max"):
         User.objects.create_user(name, password=PASSWORD)
     User.objects.create_superuser("root", password=PASSWORD)

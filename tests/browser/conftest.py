@@ -1,7 +1,9 @@
 """Debian's Chromium, and a site for each file of tests."""
 
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from tests import world
 from tests.browser.line import Line
 from tests.browser.people import Visitor
 from tests.client import Person
-from tests.servers import Databases, Site
+from tests.servers import Databases, Site, environment, manage
 
 type Enter = Callable[..., Visitor]
 
@@ -21,18 +23,38 @@ SECONDS = 10.0
 expect.set_options(timeout=SECONDS * 1000)
 
 
+# As people meet it (DEBUG off, but http), without limits on how fast one comments.
+VARIABLES: dict[str, Any] = {
+    "DEBUG": "off",
+    "HTTPS": "off",
+    "SECRET_KEY": secrets.token_urlsafe(50),
+    "ALLOWED_HOSTS": "127.0.0.1",
+    "RATE_VIEWER": "off",
+    "RATE_ADDRESS": "off",
+    "DEMO_PASSWORD": world.PASSWORD,
+}
+
+
+@pytest.fixture(scope="session")
+def static(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The static files, gathered."""
+    folder = tmp_path_factory.mktemp("static")
+    done = manage(environment(folder, **VARIABLES), "collectstatic", "--noinput")
+    assert done.returncode == 0, done.stdout
+    return folder / "data" / "static"
+
+
 @pytest.fixture(scope="module")
-def site(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A running site without limits on how fast one comments, with the demo's videos."""
-    found = Site(
-        databases,
-        tmp_path_factory.mktemp("site"),
-        RATE_VIEWER="off",
-        RATE_ADDRESS="off",
-        DEMO_PASSWORD=world.PASSWORD,
-    )
+def site(
+    databases: Databases, static: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """A running site with the demo's videos in it."""
+    folder = tmp_path_factory.mktemp("site")
+    shutil.copytree(static, folder / "data" / "static")
+    found = Site(databases, folder, **VARIABLES)
     found.call(world.set_account, "mona", first_name="Mona")
-    found.command("seed_demo")
+    code, printed = found.command("seed_demo", "--force")
+    assert code == 0, printed
     yield found
     found.kill()
     assert not found.tracebacks

@@ -4,6 +4,7 @@ import socket
 import struct
 import threading
 from contextlib import suppress
+from typing import Self
 
 # Closing with this set sends RST, as a network that is gone looks to a browser.
 ABORT = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -39,7 +40,7 @@ class Line:
         """From now on what the server says is lost; what the browser says still arrives."""
         self._is_deaf = True
 
-    def __enter__(self) -> "Line":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -35,7 +35,7 @@ class Visitor:
         self.context.on("weberror", self._error)
         self.page.on("dialog", self._dialog)
 
-    # --- what must not happen ---------------------------------------------------------------------
+    # --- what must not happen -------------------------------------------------------------------
 
     def _console(self, message: ConsoleMessage) -> None:
         # A violation of the page's policy is written here too.
@@ -59,7 +59,7 @@ class Visitor:
         self.allowed.append(re.compile(f"status of {status}"))
         return self
 
-    # --- where --------------------------------------------------------------------------------------
+    # --- where ------------------------------------------------------------------------------------
 
     def go(self, path: str) -> None:
         self.page.goto(self.origin + path)
@@ -73,7 +73,7 @@ class Visitor:
     def is_live(self) -> None:
         expect(self.page.locator("#panel[data-link=open]")).to_be_attached()
 
-    # --- what is there ------------------------------------------------------------------------------
+    # --- what is there ----------------------------------------------------------------------------
 
     @property
     def box(self) -> Locator:
@@ -129,7 +129,7 @@ class Visitor:
         cursor = self.page.locator("#comments").get_attribute("data-cursor") or ""
         return int(cursor.rpartition("-")[2])
 
-    # --- what a person does -------------------------------------------------------------------------
+    # --- what a person does -----------------------------------------------------------------------
 
     def sees(self, body: str) -> Locator:
         row = self.row_of(body)
@@ -156,11 +156,9 @@ class Visitor:
         """Until the page stands at this change or beyond."""
         eventually(lambda: self.change >= change, lambda: f"{self.change} of {change}", self.page)
 
-    @property
-    def is_at_the_bottom(self) -> bool:
+    def is_at_the_bottom(self) -> None:
         script = "at => at.scrollHeight - at.scrollTop - at.clientHeight < 2"
-        found: bool = self.stream.evaluate(script)
-        return found
+        assert self.stream.evaluate(script), "the stream is not at its end"
 
     def top_of(self, body: str) -> float:
         """Where in the window a comment stands, to the fraction of a pixel."""

@@ -17,7 +17,7 @@ from tests.browser.people import Visitor
 from tests.client import Person
 from tests.servers import Site
 
-# --- without scripts --------------------------------------------------------------------------------
+# --- without scripts ------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_without_scripts_one_reads_posts_and_takes_a_name(
     plain.page.get_by_role("button", name="Send").click()
     row = plain.sees("from a plain form")
     expect(row).to_be_in_viewport()
-    expect(plain.page).to_have_url(re.compile(rf"/videos/{slug}/#c-2$"))
+    expect(plain.page).to_have_url(re.compile(rf"/videos/{slug}/\?posted=2#c-2$"))
     expect(plain.page.get_by_role("textbox", name="Your name")).to_have_value("Plain Jane")
     expect(plain.box).to_have_value("")
     expect(ben.sees("from a plain form").locator(".comment-author")).to_have_text("Plain Jane")
@@ -83,7 +83,7 @@ def test_without_scripts_going_back_and_sending_again_does_not_double(
     assert len(site.call(past.keys_of, slug, "only once")) == 1
 
 
-# --- without a mouse --------------------------------------------------------------------------------
+# --- without a mouse ------------------------------------------------------------------------------
 
 FOCUS = """() => {
     const at = document.activeElement;
@@ -213,13 +213,14 @@ def test_a_name_is_changed_by_keys(enter: Enter, slug: str) -> None:
     expect(ann.row_of("under my name").locator(".comment-author")).to_have_text("Keys Only")
 
 
-# --- screens of every size --------------------------------------------------------------------------
+# --- screens of every size ------------------------------------------------------------------------
 
 # What reaches over the window's edge and is not cut off with an ellipsis.
 OVERFLOW = """() => [...document.querySelectorAll("body *")].filter(element => {
     const { right, width } = element.getBoundingClientRect();
     return width > 1 && right > document.documentElement.clientWidth + 0.5
-        && element.checkVisibility() && !element.closest(".visually-hidden, .skip-link, .video-since");
+        && element.checkVisibility()
+        && !element.closest(".visually-hidden, .skip-link, .video-since");
 }).map(element => element.outerHTML.slice(0, 120))"""
 # Everything that can be pressed, but for links within a sentence (WCAG 2.5.8 leaves them out).
 TARGETS = """() => [...document.querySelectorAll("a, button, summary, textarea, input, select")]
@@ -254,8 +255,8 @@ def in_large_type(player: Playwright) -> Iterator[Browser]:
 
 def everything_is_in_view(visitor: Visitor) -> None:
     visitor.open("live-demo")
-    long = "a comment with https://example.org/a/rather/long/address/that/has/no/end/at/all and more"
-    visitor.sends(f"{long} {uuid.uuid4()}")
+    address = "https://example.org/a/rather/long/address/that/has/no/end/at/all"
+    visitor.sends(f"a comment with {address} and more {uuid.uuid4()}")
     expect(visitor.pending).to_have_count(0)
     expect(visitor.box).to_have_value("")
     expect(visitor.rows.last).to_be_in_viewport()
@@ -314,7 +315,7 @@ def test_fingers_find_the_pill_and_the_menu(enter: Enter, site: Site, slug: str)
     fits_its_screen(mona.page)
 
 
-# --- what axe finds ---------------------------------------------------------------------------------
+# --- what axe finds -------------------------------------------------------------------------------
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
@@ -322,7 +323,7 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"
 def axe_finds_nothing(visitor: Visitor) -> None:
     """In the light and in the dark."""
     for scheme in ("light", "dark"):
-        visitor.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+        visitor.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         options = {"runOnly": RULES, "resultTypes": ["violations"]}
         violations = Axe().run(visitor.page, options=options).response["violations"]
         found = [
@@ -341,9 +342,7 @@ def test_axe_finds_nothing_in_the_pages_around(enter: Enter, path: str) -> None:
 
 
 @pytest.mark.parametrize("screen", [WIDE, PHONE], ids=["wide", "phone"])
-def test_axe_finds_nothing_in_a_live_video(
-    enter: Enter, screen: dict[str, Any]
-) -> None:
+def test_axe_finds_nothing_in_a_live_video(enter: Enter, screen: dict[str, Any]) -> None:
     ann = enter(**screen).open("live-demo")
     ann.says(f"a comment, https://example.org/{uuid.uuid4()}")
     ann.box.fill("x" * 510)

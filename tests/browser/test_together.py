@@ -327,6 +327,16 @@ def test_a_video_that_cannot_be_played_says_so_calmly_and_comments_go_on(enter: 
     ann.says("and comments go on")
 
 
+def test_a_page_that_is_not_there_says_what_to_do(enter: Enter) -> None:
+    ann = enter().may_be_refused(404)
+    ann.go("/videos/nowhere/")
+    expect(ann.page.get_by_role("heading", level=1)).to_have_text(
+        "There is no page at this address"
+    )
+    ann.page.get_by_role("link", name="See all videos").click()
+    expect(ann.page).to_have_url(f"{ann.origin}/")
+
+
 def test_the_list_has_live_upcoming_and_past_videos_in_this_order(enter: Enter) -> None:
     ann = enter()
     ann.go("/")

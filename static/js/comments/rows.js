@@ -28,6 +28,7 @@ let newest = 0;
 let unread = 0;
 let following = true; // the reader is at the bottom, and wants to stay there
 let underway = null; // while an older page is on its way: states that overtook it, by number
+let top = 0; // where the stream was scrolled to last
 let unannounced = [];
 
 /** Whether the reader follows the newest comments. */
@@ -186,7 +187,11 @@ new IntersectionObserver(
 scroller.addEventListener(
   "scroll",
   () => {
-    following = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR;
+    const isNear = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR;
+    // Only scrolling up leaves the end: a notice that takes room below does not.
+    if (isNear) following = true;
+    else if (scroller.scrollTop < top) following = false;
+    top = scroller.scrollTop;
     if (following && unread) {
       unread = 0;
       showPill();

@@ -1,0 +1,119 @@
+"""What the database says, and what is done to it behind the servers' backs (`site.call(…)`)."""
+
+import os
+import signal
+import threading
+import time
+import uuid
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+from django.utils import timezone
+
+from comments.models import Comment, Stream, Viewer, new_epoch
+from tests.test_commit_order import crowd
+
+
+def head_of(slug: str) -> list[Any]:
+    stream = Stream.objects.get(video__slug=slug)
+    return [stream.epoch, stream.head]
+
+
+def everything(slug: str) -> dict[str, Any]:
+    """Epoch, head, and of every comment: number, change, key, text, whether it is removed."""
+    epoch, head = head_of(slug)
+    comments = Comment.objects.filter(stream__video__slug=slug).order_by("number")
+    rows = [
+        [number, change, str(key), body, state == Comment.State.REMOVED]
+        for number, change, key, body, state in comments.values_list(
+            "number", "change", "key", "body", "state"
+        )
+    ]
+    return {"epoch": epoch, "head": head, "rows": rows}
+
+
+def freeze_in_transaction(slug: str) -> None:
+    """Take a number, hold the stream's row, and freeze this process until somebody thaws it."""
+    stream = Stream.objects.get(video__slug=slug)
+    try:
+        with transaction.atomic():
+            number = stream.advance()
+            Comment.objects.create(
+                stream=stream,
+                number=number,
+                change=number,
+                author=Viewer.objects.create(),
+                key=uuid.uuid4(),
+                author_name="frozen",
+                body=f"frozen {number}",
+                posted_at=timezone.now(),
+            )
+            os.kill(os.getpid(), signal.SIGSTOP)
+            raise InterruptedError
+    except Exception:  # the rollback, or a session that the database has ended meanwhile
+        connection.close()
+
+
+def hold_the_write_lock(seconds: float) -> None:
+    """Keep every other writer of an SQLite database out."""
+    with transaction.atomic():
+        Viewer.objects.create()
+        time.sleep(seconds)
+
+
+def hold_the_write_lock_in_the_background(seconds: float) -> None:
+    def hold() -> None:
+        hold_the_write_lock(seconds)
+        connection.close()
+
+    threading.Thread(target=hold).start()
+
+
+def restore_backup(slug: str, kept: int, *, same_epoch: bool) -> list[Any]:
+    """As a backup would leave it: only the first `kept` numbers ever were; epoch and head."""
+    Comment.objects.filter(stream__video__slug=slug, number__gt=kept).delete()
+    for comment in Comment.objects.filter(stream__video__slug=slug, change__gt=kept):
+        comment.change, comment.state = comment.number, Comment.State.VISIBLE
+        comment.save(update_fields=["change", "state"])
+    fields: dict[str, Any] = {"head": kept} | ({} if same_epoch else {"epoch": new_epoch()})
+    Stream.objects.filter(video__slug=slug).update(**fields)
+    return head_of(slug)
+
+
+def drop_the_keys_constraint() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE comments_comment DROP CONSTRAINT comment_key")
+
+
+def demote(slug: str, username: str) -> None:
+    Stream.objects.get(video__slug=slug).moderators.remove(User.objects.get(username=username))
+
+
+def promote(slug: str, username: str) -> None:
+    Stream.objects.get(video__slug=slug).moderators.add(User.objects.get(username=username))
+
+
+def set_password(username: str, password: str) -> None:
+    user = User.objects.get(username=username)
+    user.set_password(password)
+    user.save(update_fields=["password"])
+
+
+def interleavings(slug: str, rounds: int, posters: int, each: int) -> list[int]:
+    """Commits, rollbacks and removals side by side with two polling readers.
+
+    How many changes were made, how many rows a reader missed, how often one saw disorder.
+    """
+    changes = missed = disorder = 0
+    for _ in range(rounds):
+        before = head_of(slug)[1]
+        found = crowd(slug, posters, each)
+        truth = {tuple(row) for row in found["truth"]}
+        changes += found["head"] - before
+        for page in found["pages"]:
+            missed += len(truth.symmetric_difference(tuple(row) for row in page))
+        disorder += sum(not orderly for orderly in found["orderly"])
+        Comment.objects.filter(stream__video__slug=slug).delete()
+        Stream.objects.filter(video__slug=slug).update(head=0)
+    return [changes, missed, disorder]

@@ -1,0 +1,194 @@
+"""A setting that cannot work is refused at start, in a sentence, and no secret is in it."""
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.client import Person
+from tests.conftest import MakeSite
+from tests.servers import ROOT, SECONDS_TO_START, environment, free_port, manage
+
+SECRET = "hunter2-do-not-show"
+KEY = "k9" + "".join(chr(97 + n % 26) for n in range(60))
+
+
+def refusal_of(done: "subprocess.CompletedProcess[str]") -> str:
+    """What was said by a command that refused: one line or few, and no traceback."""
+    assert done.returncode == 1, done.stdout
+    assert "Traceback" not in done.stdout
+    assert SECRET not in done.stdout
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("DEBUG", "maybe", "DEBUG=on or DEBUG=off"),
+        ("SECRET_KEY", SECRET, "at least 50 random characters"),
+        ("SECRET_KEY", "a" * 80, "at least 50 random characters"),
+        ("SECRET_KEY", "", "at least 50 random characters"),
+        ("ALLOWED_HOSTS", "http://video.example", "without scheme and port"),
+        ("ALLOWED_HOSTS", "video.example:8000", "without scheme and port"),
+        ("BIND", "8000", "HOST:PORT"),
+        ("BIND", "127.0.0.1:99999", "HOST:PORT"),
+        ("TRUSTED_PROXIES", "yes", "a whole number from 0 to 10"),
+        ("TRUSTED_PROXIES", "-1", "a whole number from 0 to 10"),
+        ("LOG_LEVEL", "loud", "LOG_LEVEL=INFO"),
+        ("DATABASE_URL", f"postgres://me:{SECRET}@[/x", "postgres://user:password@host"),
+        ("DATABASE_URL", f"oracle://me:{SECRET}@host/x", "postgres://user:password@host"),
+        ("DATABASE_URL", f"postgres://me:{SECRET}@host/", "names no database"),
+        ("DATABASE_URL", "sqlite://:memory:", "in memory"),
+        ("REDIS_URL", f"http://:{SECRET}@host:6379", "redis://host:6379/0"),
+        ("REDIS_URL", f"redis://:{SECRET}@host:port", "redis://host:6379/0"),
+        ("RATE_VIEWER", "5", "RATE_VIEWER=5/10"),
+        ("RATE_VIEWER", "0/10", "RATE_VIEWER=off"),
+        ("RATE_ADDRESS", "fast", "RATE_ADDRESS=off"),
+        ("SOCKETS_PER_SESSION", "0", "SOCKETS_PER_SESSION=off"),
+        ("SOCKETS_PER_ADDRESS", "many", "SOCKETS_PER_ADDRESS=off"),
+        ("SOCKETS_PER_PROCESS", "1.5", "SOCKETS_PER_PROCESS=off"),
+        ("ORIGINS", "video.example", "https://video.example"),
+        ("DATA_DIR", "/proc/nowhere", "a folder that can"),
+    ],
+)
+def test_a_value_that_cannot_work_is_refused_with_what_to_write_instead(
+    tmp_path: Path, name: str, value: str, says: str
+) -> None:
+    variables = {"DEBUG": "off", "SECRET_KEY": KEY} | {name: value}
+    sentence = refusal_of(manage(environment(tmp_path, **variables), "check"))
+    assert sentence.startswith(name)
+    assert says in sentence
+    assert sentence.count("\n") == 0
+    assert "Write " in sentence
+
+
+def test_every_limit_can_be_off(tmp_path: Path) -> None:
+    limits = ["RATE_VIEWER", "RATE_ADDRESS"] + [
+        f"SOCKETS_PER_{what}" for what in ("SESSION", "ADDRESS", "PROCESS")
+    ]
+    done = manage(environment(tmp_path, **dict.fromkeys(limits, "off")), "check")
+    assert done.returncode == 0, done.stdout
+
+
+def test_production_settings_pass_djangos_own_checks_for_deployment(tmp_path: Path) -> None:
+    variables = environment(tmp_path, DEBUG="off", SECRET_KEY=KEY, ALLOWED_HOSTS="video.example")
+    done = manage(variables, "check", "--deploy", "--fail-level", "WARNING")
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_key_of_a_checkout_is_made_once_and_kept_from_others(tmp_path: Path) -> None:
+    variables = environment(tmp_path)
+    assert manage(variables, "check").returncode == 0
+    key = tmp_path / "data" / "secret_key"
+    kept = key.read_text()
+    assert len(kept) >= 50
+    assert key.stat().st_mode & 0o077 == 0
+    assert manage(variables, "check").returncode == 0
+    assert key.read_text() == kept
+
+
+# --- Serving ------------------------------------------------------------------------------------
+
+
+def serve(variables: dict[str, str], *arguments: str) -> str:
+    """The sentence of `serve` that refuses to start."""
+    return refusal_of(manage(variables, "serve", *arguments, seconds=SECONDS_TO_START))
+
+
+def test_debug_is_not_served_to_other_machines(tmp_path: Path) -> None:
+    for bind in ("0.0.0.0:0", "[::]:0", "192.0.2.1:8000", "video.example:8000"):
+        assert "DEBUG=off" in serve(environment(tmp_path), "--bind", bind)
+    assert "DEBUG=off" in serve(environment(tmp_path, BIND="0.0.0.0:0"))
+
+
+def test_a_bind_that_is_none_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    assert "HOST:PORT" in serve(environment(tmp_path), "--bind", "everywhere")
+
+
+def test_a_database_without_tables_is_refused(tmp_path: Path) -> None:
+    assert "manage.py migrate" in serve(environment(tmp_path), "--bind", f"127.0.0.1:{free_port()}")
+
+
+def test_a_database_that_does_not_answer_is_refused_without_its_password(tmp_path: Path) -> None:
+    url = f"postgres://me:{SECRET}@127.0.0.1:{free_port()}/nowhere"
+    sentence = serve(environment(tmp_path, DATABASE_URL=url), "--bind", f"127.0.0.1:{free_port()}")
+    assert "DATABASE_URL" in sentence
+
+
+def test_a_second_process_without_redis_is_refused(make_site: MakeSite) -> None:
+    site = make_site()
+    sentence = serve(site.variables, "--bind", f"127.0.0.1:{free_port()}")
+    assert "REDIS_URL" in sentence
+    assert site.servers[0].status("/readyz") == 200
+    # A port that is taken is told as that.
+    site.stop()
+    site.restart()
+    assert site.servers[0].status("/readyz") == 200
+
+
+def hypercorn(variables: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "hypercorn", "-c", "hypercorn.toml", *arguments,
+         "streamsite.asgi:application"],
+        cwd=ROOT, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, timeout=SECONDS_TO_START, check=False,
+    )  # fmt: skip
+
+
+def test_plain_hypercorn_serves_the_site(make_site: MakeSite) -> None:
+    command = ("-m", "hypercorn", "-c", "hypercorn.toml", "streamsite.asgi:application", "--bind",
+               "{bind}")  # fmt: skip
+    site = make_site(command=command)
+    slug = site.video()
+    assert Person(site).open(slug).say(slug, "hello").status == 303
+
+
+def test_hypercorns_own_workers_without_redis_are_refused(make_site: MakeSite) -> None:
+    site = make_site()
+    site.stop()
+    done = hypercorn(site.variables, "--workers", "2", "--bind", f"127.0.0.1:{free_port()}")
+    # The parent ends, and with 0: it does not tell how its workers ended (FACTS, Hypercorn 1).
+    assert "REDIS_URL is not set, and another process serves" in done.stdout
+
+
+def test_outside_debug_the_site_serves_what_collectstatic_gathered(
+    make_site: MakeSite, tmp_path: Path
+) -> None:
+    variables = environment(
+        tmp_path, DEBUG="off", SECRET_KEY=KEY, HTTPS="off", DATABASE_URL=f"sqlite:///{tmp_path}/d"
+    )
+    assert manage(variables, "migrate", "--verbosity", "0").returncode == 0
+    bind = ("--bind", f"127.0.0.1:{free_port()}")
+    assert "collectstatic" in serve(variables, *bind)
+    assert manage(variables, "collectstatic", "--noinput", "--verbosity", "0").returncode == 0
+    site = make_site(
+        DEBUG="off", SECRET_KEY=KEY, HTTPS="off", DATA_DIR=variables["DATA_DIR"],
+    )  # fmt: skip
+    slug = site.video()
+    person = Person(site)
+    page = person.get(f"/videos/{slug}/")
+    assert page.status == 200
+    sources = [
+        link.attributes[name] for link in page.html for name in ("src", "href")
+        if link.attributes.get(name, "").startswith("/static/")
+    ]  # fmt: skip
+    assert sources
+    for source in sources:
+        asset = person.get(source)
+        assert asset.status == 200, source
+        assert "immutable" in asset.headers["cache-control"]
+    csp = page.headers["content-security-policy"]
+    assert "unsafe" not in csp
+    assert "script-src 'self'" in csp
+
+
+def test_sqlite_runs_in_wal_mode(make_site: MakeSite) -> None:
+    site = make_site()
+    path = site.variables["DATABASE_URL"].removeprefix("sqlite:///")
+    connection = sqlite3.connect(path)
+    try:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    finally:
+        connection.close()

@@ -1,0 +1,56 @@
+"""`manage.py serve` with safeguards switched off, to show that their tests notice.
+
+python -m tests.without origin,poll --bind 127.0.0.1:8000
+"""
+
+import os
+import sys
+from typing import Any
+
+
+def origin() -> None:
+    """Any site may open sockets here."""
+    from comments import admission
+
+    admission.is_allowed = lambda scope: True
+
+
+def poll() -> None:
+    """Nothing is ever read again from the database but what a page asks for when it comes."""
+    from comments.hub import Fanout, Hub
+
+    async def nothing(self: Fanout) -> None:
+        return
+
+    Fanout.look = nothing  # type: ignore[method-assign]
+    Hub.heal = Hub.missed = lambda self, **_: None  # type: ignore[assignment,method-assign]
+
+
+def superseded() -> None:
+    """The ring keeps every state that a comment ever had."""
+    from comments.hub import Hub
+    from comments.stream import Change
+
+    append = Hub._append
+
+    def keep(self: Hub, change: Change) -> None:
+        self.latest.pop(change.number, None)
+        append(self, change)
+
+    Hub._append = keep  # type: ignore[method-assign]
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "streamsite.settings")
+    import django
+    from django.core.management import execute_from_command_line
+
+    django.setup()
+    safeguards: dict[str, Any] = {f.__name__: f for f in (origin, poll, superseded)}
+    for name in sys.argv[1].split(","):
+        safeguards[name]()
+    execute_from_command_line(["manage.py", "serve", *sys.argv[2:]])
+
+
+if __name__ == "__main__":
+    main()
