@@ -19,10 +19,11 @@ class Outcome:
     name: str | None = None
 
 
-def _post(actor: Actor, stream_id: int, fields: Mapping[str, Any]) -> Outcome:
-    comment = services.post(
-        actor, stream_id, fields.get("body"), fields.get("key"), name=fields.get("name")
-    )
+def _post(
+    actor: Actor, stream_id: int, fields: Mapping[str, Any], *, by_form: bool = False
+) -> Outcome:
+    body, key, name = fields.get("body"), fields.get("key"), fields.get("name")
+    comment = services.post(actor, stream_id, body, key, name=name, by_form=by_form)
     return Outcome(number=comment.number)
 
 
@@ -46,9 +47,13 @@ ACTIONS: Mapping[str, Callable[[Actor, int, Mapping[str, Any]], Outcome]] = {
 }
 
 
-def perform(actor: Actor, stream_id: int, fields: Mapping[str, Any]) -> Outcome:
+def perform(
+    actor: Actor, stream_id: int, fields: Mapping[str, Any], *, by_form: bool = False
+) -> Outcome:
     """Do what `fields["action"]` names. Raises Refused, `malformed` for an unknown action too."""
     action = fields.get("action")
     if not isinstance(action, str) or action not in ACTIONS:
         raise Refused(Code.MALFORMED, _("This action is not known."))
+    if by_form and action == "post":
+        return _post(actor, stream_id, fields, by_form=True)
     return ACTIONS[action](actor, stream_id, fields)

@@ -9,7 +9,8 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
-from django.db.models import Count, QuerySet
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
@@ -114,9 +115,12 @@ class ViewerAdmin(admin.ModelAdmin[Viewer]):
     readonly_fields = VIEWER_FIELDS
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Viewer]:
-        return super().get_queryset(request).annotate(comment_total=Count("comments"))
+        # A subquery of the rows shown; a join would count for every viewer there is.
+        written = Comment.objects.filter(author=OuterRef("pk")).order_by().values("author")
+        total = written.annotate(total=Count("pk")).values("total")
+        return super().get_queryset(request).annotate(comment_total=Coalesce(Subquery(total), 0))
 
-    @admin.display(description=_("comments"), ordering="comment_total")
+    @admin.display(description=_("comments"))
     def comment_count(self, viewer: Any) -> str:
         url = f"../comment/?author__id__exact={viewer.pk}"
         return format_html('<a href="{}">{}</a>', url, viewer.comment_total)
@@ -140,15 +144,8 @@ class StreamInline(admin.StackedInline[Stream, Any]):
     autocomplete_fields = ["moderators"]
     verbose_name_plural = _("comments")
 
-    # Every video has its stream from its first save on: nothing to set before, nothing to add.
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return obj is not None and super().has_change_permission(request, obj)
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return obj is not None and super().has_view_permission(request, obj)
+        return False  # every video has its stream from its first save on
 
 
 # `videos` knows nothing of comments, so the inline is put in from here.

@@ -44,7 +44,7 @@ class StrictOrigin:
 def is_allowed(scope: dict[str, Any]) -> bool:
     headers: dict[bytes, list[str]] = {}
     for name, value in scope["headers"]:
-        headers.setdefault(name.lower(), []).append(value.decode("latin-1"))
+        headers.setdefault(name, []).append(value.decode("latin-1"))
     origins, hosts = headers.get(b"origin", []), headers.get(b"host", [])
     if len(origins) != 1 or len(hosts) != 1:
         return False

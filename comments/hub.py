@@ -26,7 +26,7 @@ from comments.threads import in_database
 
 logger = logging.getLogger(__name__)
 
-RING = 400  # latest changes kept rendered: who missed fewer resumes without a query
+RING = stream.RESUME_AT_MOST  # latest changes kept rendered: who missed no more needs no query
 POLL_SECONDS = 2.0  # the safety poll: the longest that a lost doorbell can delay a comment
 GAP_SECONDS = 0.05  # how long an early number waits for the ones before it
 # After a flush that took t seconds the next one waits 4 t, at most 250 ms: at least four fifths
@@ -36,6 +36,8 @@ PACE_AT_MOST = 0.25
 BUSY_AT_MOST = 5.0  # seconds in one send after which a peer counts as not reading
 BEAT_SECONDS = 15.0  # silence after which pages are told that the connection lives
 READS_AT_ONCE = 4
+LINGER_SECONDS = 10.0  # that a hub outlives its last socket: reloading a page starts none anew
+CLOSING_STEPS = 60
 UNHEARD_AT_MOST = 2  # safety polls in a row that knew more than the doorbell
 PRESENCE_SECONDS = 6.0  # a process that has not told its viewers for this long counts none
 
@@ -106,6 +108,8 @@ class Hub:
         self._flush_handle: asyncio.Handle | None = None
         self._next_flush = 0.0
         self._flushed = self._loop.time()
+        self.empty_since = self._loop.time()
+        self._window: Batch | None = None  # the last reset that was read
         self._reads: dict[Cursor | None, list[Seat]] = {}
         self._reading = asyncio.Semaphore(READS_AT_ONCE)
 
@@ -173,6 +177,7 @@ class Hub:
 
     def leave(self, seat: Seat) -> None:
         self.seats.discard(seat)
+        self.empty_since = self._loop.time()
         if seat.sending:
             seat.sending.cancel()
 
@@ -375,11 +380,16 @@ class Hub:
         """`stream.catch_up`, of the history that this hub is in when it is read."""
         wanted = cursor
         while True:
+            window = self._window
+            if wanted is None and window and (window.epoch, window.head) == (self.epoch, self.head):
+                return window
             generation = self._generation
             batch = await in_database(stream.catch_up)(self.stream_id, wanted)
             if batch.epoch != self.epoch and generation == self._generation:
                 await self._read_beyond()  # a new history that the hub has not met yet
             if generation == self._generation:
+                if batch.reset:
+                    self._window = batch
                 return batch
             wanted = None
 
@@ -558,12 +568,6 @@ class Fanout:
         if hub is None:
             return
         hub.leave(seat)
-        if not hub.seats:
-            self._drop(hub)
-
-    def _drop(self, hub: Hub) -> None:
-        del self.hubs[hub.stream_id]
-        hub.stop()
 
     async def _keep_polling(self) -> None:
         while True:
@@ -571,8 +575,9 @@ class Fanout:
             for hub in list(self.hubs.values()):
                 if hub.seats:
                     hub.tick()
-                else:
-                    self._drop(hub)  # whoever it was started for left before it was ready
+                elif asyncio.get_running_loop().time() - hub.empty_since > LINGER_SECONDS:
+                    del self.hubs[hub.stream_id]
+                    hub.stop()
             await self.look()
 
     async def look(self) -> None:
@@ -619,10 +624,13 @@ class Fanout:
         """Close every socket with `code`, spread evenly over `seconds`; let no more in."""
         self.draining = True
         seats = [seat for hub in self.hubs.values() for seat in hub.seats]
-        closing = []
-        for seat in seats:
-            closing.append(asyncio.ensure_future(_ignore_errors(seat.close(code))))
-            await asyncio.sleep(seconds / len(seats))
+        closing = set()
+        # In steps that a timer can tell apart, however many sockets there are.
+        for step in range(CLOSING_STEPS):
+            for seat in seats[step::CLOSING_STEPS]:
+                closing.add(asyncio.ensure_future(_ignore_errors(seat.close(code))))
+            if seats:
+                await asyncio.sleep(seconds / CLOSING_STEPS)
         if closing:
             await asyncio.wait(closing, timeout=1)
 

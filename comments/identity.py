@@ -14,12 +14,14 @@ from django.contrib.auth import get_user
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.models import Session
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
 from comments.limits import address_of
 from comments.models import MODERATE, Comment, Stream, Viewer
 
+MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
 SESSION_VIEWER = "viewer"  # the session's entry that holds its viewer's id
 
 
@@ -68,8 +70,7 @@ def still_standing(
     alive = set(sessions.values_list("session_key", flat=True))
     active = User.objects.filter(pk__in=ids, is_active=True)
     passwords = dict(active.values_list("pk", "password"))
-    backend = "django.contrib.auth.backends.ModelBackend"
-    permitted = User.objects.with_perm(MODERATE, backend=backend).filter(pk__in=ids)
+    permitted = User.objects.with_perm(MODERATE, backend=MODEL_BACKEND).filter(pk__in=ids)
     everywhere = set(permitted.values_list("pk", flat=True))
     appointed = Stream.moderators.through.objects.filter(
         stream_id__in={stream_id for stream_id, _standing in signed_in}, user_id__in=ids
@@ -83,6 +84,15 @@ def still_standing(
         else:
             found[stream_id, standing] = None
     return found
+
+
+def people_of_standing() -> QuerySet[User]:
+    """Staff, and moderators of the site or of a video: whose names nobody else may wear."""
+    permitted = User.objects.with_perm(MODERATE, backend=MODEL_BACKEND).values("pk")
+    appointed = Stream.moderators.through.objects.values("user_id")
+    return User.objects.filter(
+        Q(is_staff=True) | Q(pk__in=permitted) | Q(pk__in=appointed), is_active=True
+    )
 
 
 def actor_of_request(request: HttpRequest) -> Actor:

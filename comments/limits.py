@@ -17,7 +17,6 @@ from comments.models import Comment, Viewer
 from streamsite.env import Rate
 
 FRAME_BYTES = 16 * 1024  # a client frame, before it is parsed; 2,000 characters fit in any script
-NAME_CHARACTERS = 30
 SECONDS_BETWEEN_RENAMES = 5
 
 

@@ -1,7 +1,7 @@
 """Stream, Viewer and Comment. Only `comments.services` writes streams' numbers and comments."""
 
 import secrets
-from typing import Self
+from typing import Any, Self
 from zlib import crc32
 
 from django.conf import settings
@@ -60,6 +60,15 @@ class Stream(models.Model):
 
     def __str__(self) -> str:
         return str(self.video)
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save the settings. The counter and its epoch are never written back from memory: what
+        was posted since they were read would lose its number, and the stream would stand still."""
+        if not self._state.adding and kwargs.get("update_fields") is None:
+            kept = {"id", "head", "epoch"}
+            names = [field.name for field in self._meta.concrete_fields if field.name not in kept]
+            kwargs["update_fields"] = names
+        super().save(*args, **kwargs)
 
     @property
     def is_open(self) -> bool:

@@ -5,6 +5,7 @@ commit. Each raises `Refused` with its code where a rule forbids it, and then ha
 The doors (socket, form, admin, command) parse, call one of these, and show the outcome.
 """
 
+import logging
 import uuid
 from collections.abc import Callable
 from functools import partial, wraps
@@ -18,8 +19,10 @@ from django.utils.translation import gettext as _
 
 from comments import limits, stream, text
 from comments.errors import Code, Refused
-from comments.identity import Actor
+from comments.identity import Actor, people_of_standing
 from comments.models import Comment, Stream, Viewer
+
+logger = logging.getLogger(__name__)
 
 
 def verb[**P, R](function: Callable[P, R]) -> Callable[P, R]:
@@ -31,6 +34,7 @@ def verb[**P, R](function: Callable[P, R]) -> Callable[P, R]:
             with transaction.atomic():
                 return function(*args, **kwargs)
         except (OperationalError, InterfaceError) as error:
+            logger.warning("%s: the database failed: %s", function.__name__, error)
             raise busy() from error
 
     return run
@@ -44,20 +48,29 @@ def busy() -> Refused:
 
 @verb
 def post(
-    actor: Actor, stream_id: int, body: object, key: object, *, name: object = None
+    actor: Actor,
+    stream_id: int,
+    body: object,
+    key: object,
+    *,
+    name: object = None,
+    by_form: bool = False,
 ) -> Comment:
     """Post a comment. `key` is the client's UUID for it; the same key again returns what stands.
 
-    `name`, where given and new, renames the viewer first (the plain form's name field).
+    `name`, where given and new, renames the viewer first (the plain form's name field). `by_form`:
+    the key is the page's, which "back" brings again: with another text it is another comment.
     Refused: malformed, empty, too_long, too_fast, closed, sign_in_required, not_allowed,
     not_found.
     """
     comment_key = parse_key(key)
     body = text.clean(body)
     author = _lock_viewer(actor)
-    if standing := Comment.objects.filter(
-        stream_id=stream_id, author=author, key=comment_key
-    ).first():
+    standing = _standing(stream_id, author, comment_key)
+    if standing and by_form and standing.body != body:
+        comment_key = uuid.uuid5(comment_key, body)
+        standing = _standing(stream_id, author, comment_key)
+    if standing:
         return standing
     room = _stream(stream_id)
     if not room.is_open:
@@ -139,11 +152,17 @@ def parse_key(key: object) -> uuid.UUID:
     raise Refused(Code.MALFORMED, _("The comment's key must be a UUID."))
 
 
+def _standing(stream_id: int, author: Viewer, key: uuid.UUID) -> Comment | None:
+    """The comment of this key, by the viewer or by another of the same account: who signs in
+    between a post and its retry goes on as the account's first viewer."""
+    whose = Q(author=author) | Q(author__user=author.user) if author.user else Q(author=author)
+    return Comment.objects.filter(whose, stream_id=stream_id, key=key).first()
+
+
 def _rename(viewer: Viewer, actor: Actor, name: object) -> None:
     if actor.user is not None:
         raise Refused(Code.NOT_ALLOWED, _("You comment under your account's name."))
     name = text.clean_name(name)
-    text.require_length(name, limits.NAME_CHARACTERS)
     if name == viewer.name:
         return
     if _is_account_name(name):
@@ -155,10 +174,17 @@ def _rename(viewer: Viewer, actor: Actor, name: object) -> None:
 
 
 def _is_account_name(name: str) -> bool:
-    """Whether an account is called so, whatever the capitals and joiners."""
+    """Whether an account is called so, whatever the capitals and joiners; for the names of staff
+    and moderators spaces and punctuation do not count either."""
     seen = name.replace("\u200c", "").replace("\u200d", "")
     accounts = User.objects.alias(full_name=Trim(Concat("first_name", Value(" "), "last_name")))
-    return accounts.filter(Q(username__iexact=seen) | Q(full_name__iexact=seen)).exists()
+    if accounts.filter(Q(username__iexact=seen) | Q(full_name__iexact=seen)).exists():
+        return True
+    likeness = text.likeness(name)
+    return any(
+        likeness in (text.likeness(user.get_username()), text.likeness(user.get_full_name()))
+        for user in people_of_standing()
+    )
 
 
 def _require_viewer(actor: Actor) -> Viewer:
@@ -204,10 +230,10 @@ def _comment(stream_id: int, number: object) -> Comment:
 
 def _change(comment: Comment, *, from_state: str, **fields: str) -> Comment:
     """Give the comment a new state and the next number, unless someone else just did."""
-    # The conditional update locks the comment; what it finds decides, not what was read before.
-    if not Comment.objects.filter(pk=comment.pk, state=from_state).update(**fields):
-        comment.refresh_from_db()
-        return comment
+    # What stands once the row is locked decides, not what was read before.
+    locked = Comment.objects.select_for_update(no_key=True).get(pk=comment.pk)
+    if locked.state != from_state:
+        return locked
     comment.change = comment.stream.advance()
     for field, value in fields.items():
         setattr(comment, field, value)

@@ -6,7 +6,8 @@ or reordered on its way: `catch_up` reads the same states from the database.
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
@@ -18,7 +19,7 @@ from comments.text import parts
 logger = logging.getLogger(__name__)
 
 WINDOW = 50  # comments that a page starts with, and that each older page adds
-RESUME_AT_MOST = 500  # changes behind which a page is sent what it missed; further off, the window
+RESUME_AT_MOST = 400  # changes behind which a page is sent what it missed; further off, the window
 PUBLISH_SECONDS = 0.5  # the most that a publication may take before it is given up and counted
 
 publish_errors = 0  # publications that failed or timed out; the safety poll delivered instead
@@ -69,7 +70,11 @@ class Batch:
 def fragment(comment: Comment, *, staff: bool) -> str:
     """The comment's `<li>` for one audience. Nothing in it depends on who looks at it."""
     return get_template("comments/_comment.html").render(
-        {"comment": comment, "parts": parts(comment.body), "staff": staff}
+        {
+            "comment": comment,
+            "parts": parts(comment.body) if staff or not comment.is_removed else [],
+            "staff": staff,
+        }
     )
 
 
@@ -103,35 +108,39 @@ def catch_up(stream_id: int, cursor: Cursor | None) -> Batch:
 
 
 def _window(stream: Stream) -> Batch:
-    """The latest comments whole, oldest first; removed ones are not among them."""
+    """The latest comments whole, oldest first; removed ones are among them for staff alone."""
     # What commits after the head was read may be among these; it comes again, as an upsert.
-    comments = window_comments(stream, staff=True)
-    return Batch(stream.epoch, stream.head, [render(c) for c in comments], reset=True)
+    changes = [render(comment) for comment in window_comments(stream, staff=True)]
+    shown = [replace(c, public="") if c.public != c.staff else c for c in changes]
+    return Batch(stream.epoch, stream.head, shown, reset=True)
 
 
 def window_comments(stream: Stream, *, staff: bool, before: int | None = None) -> list[Comment]:
     """The latest WINDOW comments (before a number), oldest first: the page, and its older pages.
 
-    Staff also see removed comments, and so that both see the same stretch of the stream the
-    window is the latest 50 *visible* ones with, for staff, the removed ones between them.
+    Both see the same stretch of the stream: the latest 50 *visible* ones, and for staff also the
+    removed ones between and behind them (at most 450, the latest).
     """
     comments = Comment.objects.for_fragments().filter(stream=stream)
     if before is not None:
         comments = comments.before(before)
     visible = list(comments.visible().order_by("-number")[:WINDOW])
-    if staff:
-        if len(visible) == WINDOW:
-            comments = comments.filter(number__gte=visible[-1].number)
-        return list(comments.order_by("-number")[: 10 * WINDOW])[::-1]
-    return visible[::-1]
+    if not staff:
+        return visible[::-1]
+    removed = comments.filter(state=Comment.State.REMOVED)
+    if len(visible) == WINDOW:
+        removed = removed.filter(number__gt=visible[-1].number)
+    latest_removed = removed.order_by("-number")[: 9 * WINDOW]
+    return sorted([*visible, *latest_removed], key=attrgetter("number"))
 
 
-def older_than(stream: Stream, comments: list[Comment]) -> int | None:
+def older_than(stream: Stream, comments: list[Comment], *, staff: bool) -> int | None:
     """The number before which a page that begins with `comments` goes on; None at the beginning."""
     if not comments:
         return None
     first = comments[0].number
-    return first if stream.comments.filter(number__lt=first).exists() else None
+    older = Comment.objects.filter(stream=stream).before(first)
+    return first if (older if staff else older.visible()).exists() else None
 
 
 def group_name(stream_id: int) -> str:

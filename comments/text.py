@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import regex
 from django.utils.translation import gettext as _
-from linkify_it import LinkifyIt
 
 from comments.errors import Code, Refused
 
@@ -23,12 +22,20 @@ LINES_AT_MOST = 10  # one comment must not push all others out of the window
 # What a reader cannot see: space, format characters, and letters that are drawn as nothing.
 INVISIBLE = regex.compile(r"[\s\p{Z}\p{Cf}\p{Default_Ignorable_Code_Point}\u2800\p{M}]+")
 UNSEEN = regex.compile(r"[\p{Cf}\p{Default_Ignorable_Code_Point}--[\u200c\u200d]]", regex.V1)
+ALIKE = [regex.compile(rf"\p{{Script={name}}}") for name in ("Latin", "Greek", "Cyrillic")]
+NAME_CHARACTERS = 30
 # A family emoji is one character to a reader and seven code points; 10 is room for that.
 CODE_POINTS_PER_CHARACTER = 10
+CODE_POINTS_AT_MOST = 2000 * CODE_POINTS_PER_CHARACTER  # the longest that an admin can allow
+LINE_BREAK = regex.compile("\r\n|[\r\u2028\u2029]")
 
-_links = LinkifyIt(options={"fuzzy_email": False, "fuzzy_ip": False})
-for _schema in ("ftp:", "mailto:", "//"):
-    _links.add(_schema, None)  # only http and https pages become links
+# An address as people paste it. Linear, unlike a library's guess at host names (one of 110
+# characters of `xn--a.` kept linkify-it-py busy for seconds); what is odd about a host does no
+# harm in an escaped attribute.
+ADDRESS = regex.compile(r"""(?<![\p{L}\p{N}])(?:https?://|www\.)[^\s<>"\p{Z}\p{Cf}]+""", regex.I)
+# What ends a sentence or closes a bracket around an address rather than belonging to it.
+TRAILING = ".,;:!?'\"*_~)]}»”’…।"
+CLOSING = {")": "(", "]": "[", "}": "{"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +61,43 @@ def clean(text: object) -> str:
     """
     if not isinstance(text, str):
         raise Refused(Code.MALFORMED, _("A text was expected."))
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    # Before any work: nothing that could be stored is longer, and marks sort in quadratic time.
+    if len(text) > CODE_POINTS_AT_MOST:
+        raise Refused(Code.TOO_LONG, _("This text is too long."))
+    text = LINE_BREAK.sub("\n", text)
     if FORBIDDEN.search(text) or BIDI_CONTROLS.search(text):
         raise Refused(
             Code.MALFORMED, _("This text holds control characters. Remove them and try again.")
         )
-    text = STACKED.sub(r"\1", unicodedata.normalize("NFC", text)).strip()
+    text = _capped(unicodedata.normalize("NFC", _capped(text))).strip()
     if not INVISIBLE.sub("", text):
         raise Refused(Code.EMPTY, _("Write something first."))
     return text
+
+
+def _capped(text: str) -> str:
+    return STACKED.sub(r"\1", text)
 
 
 def clean_name(name: object) -> str:
     """A name in the form it is stored in: as `clean`, on one line, without look-alikes of format.
 
     NFKC makes one letter of full-width and other compatibility forms, and what is drawn as nothing
-    is left out: so a name that looks like an account's compares equal to it. Raises Refused.
+    is left out. Latin, Greek and Cyrillic letters are not mixed in one name, since they look
+    alike. Raises Refused.
     """
+    require_length(clean(name), NAME_CHARACTERS)
     plain = unicodedata.normalize("NFKC", clean(name))
-    return clean(" ".join(UNSEEN.sub("", plain).split()))
+    plain = clean(" ".join(UNSEEN.sub("", plain).split()))
+    if sum(bool(script.search(plain)) for script in ALIKE) > 1:
+        raise Refused(Code.NOT_ALLOWED, _("Write your name in the letters of one script."))
+    require_length(plain, NAME_CHARACTERS)
+    return plain
+
+
+def likeness(name: str) -> str:
+    """What is left of a name for the eye: letters and digits, without case. To compare by."""
+    return "".join(regex.findall(r"[\p{L}\p{M}\p{N}]", name.casefold()))
 
 
 def require_length(text: str, most: int) -> None:
@@ -94,15 +119,27 @@ def require_length(text: str, most: int) -> None:
 
 def parts(text: str) -> list[Part]:
     """The text in pieces, addresses of http and https pages apart from the rest."""
-    if "." not in text and "://" not in text:
-        return [Part(text)]
     found = []
     end = 0
-    for match in _links.match(text) or ():
-        if match.index > end:
-            found.append(Part(text[end : match.index]))
-        found.append(Part(match.raw, match.url))
-        end = match.last_index
+    for match in ADDRESS.finditer(text):
+        address = _trimmed(match[0])
+        if not regex.fullmatch(r"(?i)(?:https?://|www\.)[^/?#]*[\p{L}\p{N}].*", address):
+            continue  # nothing that could be a host
+        if match.start() > end:
+            found.append(Part(text[end : match.start()]))
+        end = match.start() + len(address)
+        scheme = "" if "://" in address[:8] else "https://"
+        found.append(Part(address, scheme + address))
     if end < len(text):
         found.append(Part(text[end:]))
     return found
+
+
+def _trimmed(address: str) -> str:
+    """Without the punctuation behind it; a closing bracket stays where its opening one is."""
+    while address and address[-1] in TRAILING:
+        opening = CLOSING.get(address[-1])
+        if opening and address.count(opening) >= address.count(address[-1]):
+            break
+        address = address[:-1]
+    return address

@@ -1,5 +1,6 @@
 """Comments over plain HTTP: older pages, and the form that works without JavaScript."""
 
+import re
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -40,9 +41,7 @@ def comments(request: HttpRequest, slug: str) -> HttpResponse:
 def _older(request: HttpRequest, room: Stream) -> HttpResponse:
     """Comments before a number (the latest without one): a fragment for htmx, else a whole page."""
     before = request.GET.get("before")
-    if before is not None and not (
-        before.isascii() and before.isdigit() and 0 < int(before[:19]) < 2**63
-    ):
+    if before is not None and not re.fullmatch(r"[1-9][0-9]{0,17}", before):
         return render(request, "400.html", status=400)
     actor = _actor(request)
     staff = actor.can_moderate(room)
@@ -51,7 +50,7 @@ def _older(request: HttpRequest, room: Stream) -> HttpResponse:
         "room": room,
         "video": room.video,
         "rows": [stream.fragment(comment, staff=staff) for comment in found],
-        "older": stream.older_than(room, found),
+        "older": stream.older_than(room, found, staff=staff),
     }
     template = "comments/_older.html" if request.htmx else "comments/older.html"  # type: ignore[attr-defined]
     response = render(request, template, context)
@@ -63,7 +62,7 @@ def _act(request: HttpRequest, video: Video, room: Stream) -> HttpResponse:
     fields: dict[str, Any] = {"action": "post"} | request.POST.dict()
     htmx: HtmxDetails = request.htmx  # type: ignore[attr-defined]
     try:
-        outcome = actions.perform(actor_of_request(request), room.pk, fields)
+        outcome = actions.perform(actor_of_request(request), room.pk, fields, by_form=True)
     except Refused as refusal:
         status = STATUS[refusal.code]
         if htmx:

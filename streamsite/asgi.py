@@ -15,14 +15,14 @@ from channels.routing import ProtocolTypeRouter
 from comments.admission import Admission, StrictOrigin
 from comments.routing import application as comment_sockets
 from streamsite import websocket
-from streamsite.bodies import LeastRate
+from streamsite.bodies import BoundedBodies
 from streamsite.lifespan import Lifespan
 
 websocket.install()
 
 application: Any = ProtocolTypeRouter(
     {
-        "http": LeastRate(django_application),
+        "http": BoundedBodies(django_application),
         "websocket": StrictOrigin(Admission(AuthMiddlewareStack(comment_sockets))),
         "lifespan": Lifespan(),
     }

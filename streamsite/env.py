@@ -15,6 +15,8 @@ from urllib.parse import unquote, urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+_HOST = r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]"
+_PORT = r"(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 
@@ -114,10 +116,13 @@ def hosts(name: str, *, default: list[str]) -> list[str]:
     if value is None:
         return default
     names = [part.strip() for part in value.split(",") if part.strip()]
-    for host in names:
-        if "/" in host or re.search(r":[0-9]+$", host.rpartition("]")[2]):
+    for host in names or [value]:
+        if not re.fullmatch(r"\*|\.?[\w-]+(\.[\w-]+)*\.?|\[[0-9A-Fa-f:.]+\]", host):
             refuse(
-                name, f"holds {host!r}", "host names without scheme and port, as in video.example"
+                name,
+                f"holds {host!r}",
+                "host names without scheme and port, as in video.example, or .video.example for"
+                " its subdomains too",
             )
     return names
 
@@ -129,7 +134,7 @@ def origins(name: str) -> list[str]:
         origin = part.strip()
         if not origin:
             continue
-        if not re.fullmatch(r"https?://[^/@?#*\s]+", origin):
+        if not re.fullmatch(rf"https?://(?:{_HOST})(?::{_PORT})?", origin):
             refuse(name, f"holds {origin!r}", "exact origins, as in https://video.example")
         found.append(origin)
     return found
@@ -141,10 +146,7 @@ def bind(name: str, *, default: str) -> str:
 
 def check_bind(name: str, value: str) -> str:
     """Check HOST:PORT (or `unix:PATH`, `fd://N`), as Hypercorn takes them, and return it."""
-    if value.startswith(("unix:/", "fd://")):
-        return value
-    host, _, port = value.rpartition(":")
-    if not host or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+    if not re.fullmatch(rf"unix:/.+|fd://[0-9]+|(?:{_HOST}):(?:{_PORT}|0)", value):
         refuse(name, f"is {value!r}", f"HOST:PORT, as in {name}=127.0.0.1:8000")
     return value
 
@@ -257,7 +259,7 @@ def redis(name: str) -> Redis | None:
     try:
         if value.startswith("sentinel://"):
             return Redis([_sentinels(value)], None)
-        urls = [url.strip() for url in value.split(",")]
+        urls = [url.strip() for url in re.split(r",(?=\s*rediss?://)", value)]
         for url in urls:
             parts = urlsplit(url)
             if parts.scheme not in ("redis", "rediss") or not parts.hostname or parts.port == 0:

@@ -1,11 +1,10 @@
 """What happens when a process starts to serve and when it ends, whoever runs it."""
 
 import fcntl
-import hashlib
-import tempfile
 from pathlib import Path
 from typing import Any, TextIO
 
+import psycopg
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -15,7 +14,11 @@ from django.db.migrations.executor import MigrationExecutor
 from comments.hub import fanout
 from streamsite.env import refuse
 
-_lock: TextIO | None = None  # held open, and so locked, for as long as the process lives
+# Any number that nobody else takes on this database.
+ADVISORY_LOCK = 0x57_12_EA_35_17_E5
+_lock: "TextIO | psycopg.Connection | None" = (
+    None  # held open, and so locked, for as long as the process lives
+)
 
 
 class Lifespan:
@@ -68,35 +71,48 @@ def _require_static_files() -> None:
 
 
 def _require_company() -> None:
-    """Without Redis a second process would split the viewers: it is refused by a file lock.
+    """Without Redis a second process would split the viewers: a lock refuses it.
 
-    A process without Redis holds the lock alone, those with Redis share it: on one machine.
+    A process without Redis holds the lock alone; those with Redis share it.
     """
     global _lock
     if _lock is not None:
         return
-    lock = open(_lock_path(), "a")  # noqa: SIM115  closed by the end of the process, not before
+    _lock = _lock_sqlite() if connection.vendor == "sqlite" else _lock_postgres()
+    if _lock is not None:
+        return
+    instead = "REDIS_URL=redis://host:6379/0 for both, or end the other process"
+    if settings.REDIS:
+        refuse("REDIS_URL", "is set, but not for the process that serves already", instead)
+    refuse(
+        "REDIS_URL",
+        "is not set, and another process serves this database already; without Redis the"
+        " two would not see each other's viewers",
+        instead,
+    )
+
+
+def _lock_sqlite() -> TextIO | None:
+    """A lock on a file beside the database; None where another process has it."""
+    path = Path(f"{Path(connection.settings_dict['NAME']).resolve()}.serving")
+    lock = path.open("a")
     try:
         fcntl.flock(lock, (fcntl.LOCK_SH if settings.REDIS else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         lock.close()
-        instead = "REDIS_URL=redis://host:6379/0 for both, or end the other process"
-        if settings.REDIS:
-            refuse("REDIS_URL", "is set, but not for the process that serves already", instead)
-        refuse(
-            "REDIS_URL",
-            "is not set, and another process serves this database already; without Redis the"
-            " two would not see each other's viewers",
-            instead,
-        )
-    _lock = lock
+        return None
+    return lock
 
 
-def _lock_path() -> Path:
-    """One file per database: beside an SQLite file, else in the folder for temporary files."""
-    database = connection.settings_dict
-    if connection.vendor == "sqlite":
-        return Path(f"{database['NAME']}.serving")
-    name = "\0".join(str(database[part]) for part in ("HOST", "PORT", "NAME"))
-    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"streamsite-{digest}.serving"
+def _lock_postgres() -> "psycopg.Connection | None":
+    """An advisory lock of the database, on a connection of its own that lives as long as we do."""
+    parameters = dict(connection.get_connection_params())
+    for key in ("pool", "context", "cursor_factory"):  # Django's, for its own connections
+        parameters.pop(key, None)
+    lock = psycopg.connect(**parameters, autocommit=True)
+    kind = "_shared" if settings.REDIS else ""
+    row = lock.execute(f"SELECT pg_try_advisory_lock{kind}(%s)", [ADVISORY_LOCK]).fetchone()
+    if row != (True,):
+        lock.close()
+        return None
+    return lock

@@ -25,8 +25,10 @@ def run(bind: str) -> None:
     """Serve on `bind` until SIGTERM or SIGINT. Raises CannotStartError."""
     config = Config.from_toml(settings.BASE_DIR / "hypercorn.toml")
     config.bind = [bind]
-    # A logger, not "-": Hypercorn's own handler would say everything a second time.
+    # Our handlers and their formatter: Hypercorn's own would say everything a second time, and
+    # take line breaks in a path as they come.
     config.errorlog = logging.getLogger("hypercorn.error")
+    config.accesslog = logging.getLogger("hypercorn.access")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(_serve(config))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import django_stubs_ext
+from django.utils.crypto import salted_hmac
 from django.utils.csp import CSP
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
@@ -86,6 +87,9 @@ DATABASES = {
 }
 
 REDIS = env.redis("REDIS_URL")
+# Two sites on one Redis, staging and production say, must not hear each other.
+_site = salted_hmac("streamsite.redis", "", SECRET_KEY, algorithm="sha256").hexdigest()[:8]
+REDIS_PREFIX = f"streamsite-{_site}"
 CHANNEL_LAYER = env.choice("CHANNEL_LAYER", default="pubsub", allowed=("pubsub", "core"))
 
 CHANNEL_LAYERS: dict[str, Any]
@@ -109,7 +113,7 @@ if REDIS:
                 "pubsub": "channels_redis.pubsub.RedisPubSubChannelLayer",
                 "core": "channels_redis.core.RedisChannelLayer",
             }[CHANNEL_LAYER],
-            "CONFIG": {"prefix": "streamsite", "hosts": [host | waits for host in REDIS.hosts]}
+            "CONFIG": {"prefix": REDIS_PREFIX, "hosts": [host | waits for host in REDIS.hosts]}
             | ({"capacity": 1000, "expiry": 10} if CHANNEL_LAYER == "core" else {}),
         }
     }
@@ -117,7 +121,7 @@ if REDIS:
         "default": {
             "BACKEND": "streamsite.cache.ShortLivedRedisCache",
             "LOCATION": REDIS.cache_url,
-            "KEY_PREFIX": "streamsite",
+            "KEY_PREFIX": REDIS_PREFIX,
             "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5},
         }
         if REDIS.cache_url
@@ -183,8 +187,9 @@ if HTTPS:
     CSRF_COOKIE_NAME = "__Host-csrftoken"
     SECURE_SSL_REDIRECT = True
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
-    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
-    SECURE_HSTS_PRELOAD = True
+    # Other subdomains may not be ours to promise anything for.
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = env.flag("HSTS_ALL", default=False)
+    SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 if TRUSTED_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
@@ -221,7 +226,12 @@ TIME_ZONE = "UTC"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "formatters": {
+        "line": {
+            "()": "streamsite.logs.OneLineFormatter",
+            "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
+        }
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {

@@ -120,9 +120,12 @@ class LiveStream(WSStream):
     pinging: "asyncio.Task[None] | None" = None
 
     def __init__(self, app: Any, *args: Any, **kwargs: Any) -> None:
-        async def with_abort(scope: Any, *asgi: Any) -> None:
+        async def with_abort(scope: Any, receive: Any, send: Any, *asgi: Any) -> None:
+            if self._transport() is None:
+                await _refuse_http2(send)
+                return
             scope["extensions"]["streamsite.abort"] = self.abort
-            await app(scope, *asgi)
+            await app(scope, receive, send, *asgi)
 
         super().__init__(with_abort, *args, **kwargs)  # type: ignore[arg-type]
         self.heard = 0.0
@@ -135,8 +138,7 @@ class LiveStream(WSStream):
         await super().handle(event)
 
     async def _accept(self, message: Any) -> None:
-        transport = self._transport()
-        if transport is not None:
+        if (transport := self._transport()) is not None:
             _bound_waiting(transport.get_extra_info("socket"))
         await super()._accept(message)
         loop = asyncio.get_running_loop()
@@ -148,8 +150,7 @@ class LiveStream(WSStream):
     def abort(self) -> None:
         """End the connection without waiting for its peer."""
         self.live.discard(self)
-        transport = self._transport()
-        if transport is not None:
+        if (transport := self._transport()) is not None:
             transport.abort()
 
     def _transport(self) -> "asyncio.WriteTransport | None":
@@ -163,6 +164,13 @@ class LiveStream(WSStream):
     async def ping(self) -> None:
         if self.state is ASGIWebsocketState.CONNECTED and not self.closed:
             await self._send_wsproto_event(Ping())
+
+
+async def _refuse_http2(send: Any) -> None:
+    """501: a stream of HTTP/2 shares its connection, so a peer that does not read could not be
+    cut without the others. Browsers are not offered it unless TLS is on here."""
+    await send({"type": "websocket.http.response.start", "status": 501, "headers": []})
+    await send({"type": "websocket.http.response.body", "body": b""})
 
 
 async def _ping_all() -> None:

@@ -118,14 +118,14 @@ def test_admin_cannot_write_add_or_delete_comments(comment: Comment, root: Actor
     assert (comment.body, comment.state) == ("the words", "visible")
 
 
-@pytest.mark.parametrize("page", ["comment", "viewer", "stream"])
+@pytest.mark.parametrize("model", ["comment", "viewer", "stream"])
 def test_admins_lists_can_be_filtered_and_searched(
-    comment: Comment, root: Actor, page: str
+    comment: Comment, root: Actor, model: str
 ) -> None:
     client = Client()
     assert root.user is not None
     client.force_login(root.user)
-    where = "/admin/videos/video/" if page == "stream" else f"/admin/comments/{page}/"
+    where = "/admin/videos/video/" if model == "stream" else f"/admin/comments/{model}/"
     for query in ("", "?q=words", "?q=%00", "?o=1.2.3", "?p=9"):
         assert client.get(where + query, follow=True).status_code == 200
 

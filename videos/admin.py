@@ -1,7 +1,7 @@
 """Videos in the admin: where they are made, made live, and ended."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.contrib.admin import ModelAdmin
@@ -77,6 +77,10 @@ class VideoAdmin(VideoModelAdmin):
             },
         ),
     )
+
+    def get_inlines(self, request: HttpRequest, obj: Video | None) -> list[Any]:
+        """What other apps put in (see comments/admin.py) belongs to a video that exists."""
+        return [] if obj is None else list(super().get_inlines(request, obj))
 
     @admin.display(description=_("source"))
     def source_kind(self, video: Video) -> str:

@@ -7,11 +7,12 @@ from django import template
 from django.http import HttpRequest
 from django.template.context import Context
 
-from comments import stream
+from comments import services, stream
+from comments.errors import Refused
 from comments.identity import actor_of_request
-from comments.limits import NAME_CHARACTERS
 from comments.models import Stream
 from comments.stream import Cursor
+from comments.text import NAME_CHARACTERS
 from videos.models import Video
 
 register = template.Library()
@@ -39,10 +40,18 @@ def comment_panel(context: Context, video: Video) -> dict[str, Any]:
         "badge": actor.badge(room),
         "staff": staff,
         "rows": [stream.fragment(comment, staff=staff) for comment in comments],
-        "older": stream.older_than(room, comments),
+        "older": stream.older_than(room, comments, staff=staff),
         "cursor": Cursor(room.epoch, room.head),
-        "key": uuid.uuid4(),
+        "key": _form_key(context.get("draft") or {}),
         "name_characters": NAME_CHARACTERS,
         "refusal": context.get("refusal"),
         "draft": context.get("draft", {}),
     }
+
+
+def _form_key(draft: dict[str, Any]) -> uuid.UUID:
+    """The key of the plain form: of what was refused the same again, as that may yet be stored."""
+    try:
+        return services.parse_key(draft.get("key"))
+    except Refused:
+        return uuid.uuid4()

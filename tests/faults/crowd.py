@@ -65,6 +65,7 @@ class Report:
     deliveries: int = 0
     reconnects: int = 0
     resets: int = 0
+    tried_again: int = 0  # answers `try_again`
     p50: float = 0.0
     p99: float = 0.0
     worst: float = 0.0
@@ -103,7 +104,8 @@ class Report:
                 f" {self.removals} removals, {self.deliveries} deliveries in {self.seconds:.0f} s;"
                 f" delay p50 {self.p50 * 1000:.0f} ms, p99 {self.p99 * 1000:.0f} ms, worst"
                 f" {self.worst:.2f} s, worst removal {self.worst_removal:.2f} s;"
-                f" {self.reconnects} reconnects, {self.resets} resets {self.noted}",
+                f" {self.reconnects} reconnects, {self.resets} resets,"
+                f" {self.tried_again} told to try again; {self.noted}",
                 *(f"  WRONG: {line}" for line in self.wrong),
                 *(f"  {line}" for line in self.details),
             ]
@@ -141,6 +143,7 @@ class Crowd:
         self.sent: set[str] = set()
         self.removals: dict[int, Removal] = {}
         self.blinds: list[Blind] = []
+        self.quiet = False
         self.dead_links: set[int] = set()  # local ports whose bytes a proxy swallows
         self.delays = [0] * 60_000  # deliveries by whole ms
         self.thawed: defaultdict[int, float] = defaultdict(float)  # server -> wall clock
@@ -225,12 +228,29 @@ class Crowd:
         started = time.monotonic()
         said = 0
         while True:
+            if self.quiet:
+                said = int((time.monotonic() - started) * rate)
             while said < (time.monotonic() - started) * rate:
                 said += 1
                 self.say()
                 if self.random.random() < removals:
                     self.spawn(self._moderate())
             await asyncio.sleep(TICK)
+
+    async def be_quiet(self) -> None:
+        """Nothing new is said; until all that was said is everywhere."""
+        self.quiet = True
+        await self.settle()
+
+    def go_on(self) -> None:
+        self.quiet = False
+
+    def forget_beyond(self, number: int) -> None:
+        """A backup is about to be restored: what is beyond is not on record any more."""
+        self.acked = {key: found for key, found in self.acked.items() if found <= number}
+        self.removals = {n: removal for n, removal in self.removals.items() if n > number}
+        for removal in self.removals.values():
+            removal.restored = True
 
     def say(self, text: str = "") -> str:
         key = str(uuid.UUID(int=self.random.getrandbits(128), version=4))
@@ -319,6 +339,9 @@ class Crowd:
             removal.acked_at = time.time()
             self.report.removals += 1
             self.spawn(self._check_removal(removal))
+
+    def try_again(self, viewer: Viewer) -> None:
+        self.report.tried_again += 1
 
     def broken(self, viewer: Viewer, error: Exception) -> None:
         self.wrong(f"{viewer.name} could not read a frame: {error!r}")

@@ -20,9 +20,10 @@ from typing import Any
 
 import uvloop
 
-from tests.faults.crowd import WITH_REDIS, WITHOUT_REDIS, Crowd, Report
+from tests.faults import truth
+from tests.faults.crowd import SETTLE_SECONDS, WITH_REDIS, WITHOUT_REDIS, Crowd, Report
 from tests.faults.proxy import CALM, Proxy, Weather
-from tests.faults.viewers import HURRIED, Door, Manner
+from tests.faults.viewers import BROWSER, HURRIED, Door, Manner
 from tests.servers import Databases, Postgres, Site, wait_for
 
 SHIM = "tests.faults.shim"
@@ -114,11 +115,12 @@ class Plan:
     seconds: float = 0.0  # at least
     viewers: int = 300
     rate: float = 20.0  # comments a second
-    manner: Manner = Manner()  # noqa: RUF009
+    manner: Manner = BROWSER
     bound: float = WITH_REDIS  # of removals
     worst: float | None = None  # of deliveries
     proxied: bool = False
     may_reset: bool = False
+    settle: float = SETTLE_SECONDS
 
     def shortly(self, times: int = 1, seconds: float = 0.0) -> "Plan":
         """The short form: a small crowd in a hurry."""
@@ -147,7 +149,7 @@ async def _carry_out(plan: Plan, site: FaultSite, seed: int) -> Report:
             crowd.doors = [Door(proxy.port, n) for n, proxy in enumerate(trial.proxies)]
         await crowd.gather(plan.viewers)
         await _strike(plan, trial)
-        await crowd.settle()
+        await crowd.settle(plan.settle)
         report = await crowd.compare()
         report.seconds = time.monotonic() - started
         if plan.worst is not None and report.worst > plan.worst + crowd.lag_since(0):
@@ -336,6 +338,7 @@ async def kick_everybody(trial: Trial) -> None:
         trial.struck()
         started = time.monotonic()
         viewers = trial.crowd.viewers
+        await asyncio.sleep(0.1)  # until they have noticed
         await trial.crowd.until(
             lambda: all(viewer.is_seated for viewer in viewers), "everybody is back", 30
         )
@@ -353,6 +356,50 @@ def ring_badly(**mood: float) -> Fault:
             trial.site.ring()
 
     return ring
+
+
+def lock_sqlite(seconds: float) -> Fault:
+    """Somebody else writes for so long: 5 s are waited for, then posts are refused, and retried."""
+
+    async def lock(trial: Trial) -> None:
+        for n in range(trial.times):
+            if n:
+                await trial.pause(3)
+            trial.struck()
+            await asyncio.to_thread(trial.site.call, truth.hold_the_write_lock, seconds)
+
+    return lock
+
+
+async def restore_a_backup(trial: Trial) -> None:
+    """The database is replaced by an older one under open pages; `new_epochs` as the docs say.
+
+    Once without that command, where the smaller head alone must be noticed.
+    """
+    crowd, site = trial.crowd, trial.site
+    slowest = 0.0
+    for n in range(trial.times):
+        await asyncio.sleep(2)
+        await crowd.be_quiet()
+        kept = (await crowd.ask(truth.head_of, crowd.slug))[1] // 2
+        crowd.forget_beyond(kept)
+        trial.struck()
+        started = time.monotonic()
+        found = await crowd.ask(truth.restore_backup, crowd.slug, kept)
+        if n % 2:
+            code, printed = await asyncio.to_thread(site.command, "new_epochs")
+            assert code == 0, printed
+            found = await crowd.ask(truth.head_of, crowd.slug)
+        await crowd.until(
+            lambda found=found: all([v.page.epoch, v.page.change] == found for v in crowd.viewers),  # type: ignore[misc]
+            "every page shows the restored history",
+            30,
+        )
+        slowest = max(slowest, time.monotonic() - started)
+        crowd.go_on()
+    if slowest > WITHOUT_REDIS + crowd.lag_since(0):
+        crowd.wrong(f"a page took {slowest:.1f} s to see the restored history")
+    trial.report.noted = f"all pages follow in {slowest:.1f} s"
 
 
 async def restart_in_turn(trial: Trial) -> None:
@@ -402,3 +449,6 @@ DELAYED = Plan(
 )
 KICKED = Plan("everybody kicked at once", kick_everybody, times=20, proxied=True)
 ROLLING = Plan("rolling restart under load", restart_in_turn, times=5)
+BACKUP = Plan("a backup is restored under open pages", restore_a_backup, times=2, may_reset=True)
+BUSY = Plan("SQLite: locked for 3 s", lock_sqlite(3.0), times=3)
+LOCKED = Plan("SQLite: locked for 8 s, over its bound", lock_sqlite(8.0), times=3)

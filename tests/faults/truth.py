@@ -1,17 +1,12 @@
 """What the database says, and what is done to it behind the servers' backs (`site.call(…)`)."""
 
-import os
-import signal
-import threading
 import time
-import uuid
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import connection, transaction
-from django.utils import timezone
 
-from comments.models import Comment, Stream, Viewer, new_epoch
+from comments.models import Comment, Stream, Viewer
 from tests.test_commit_order import crowd
 
 
@@ -33,28 +28,6 @@ def everything(slug: str) -> dict[str, Any]:
     return {"epoch": epoch, "head": head, "rows": rows}
 
 
-def freeze_in_transaction(slug: str) -> None:
-    """Take a number, hold the stream's row, and freeze this process until somebody thaws it."""
-    stream = Stream.objects.get(video__slug=slug)
-    try:
-        with transaction.atomic():
-            number = stream.advance()
-            Comment.objects.create(
-                stream=stream,
-                number=number,
-                change=number,
-                author=Viewer.objects.create(),
-                key=uuid.uuid4(),
-                author_name="frozen",
-                body=f"frozen {number}",
-                posted_at=timezone.now(),
-            )
-            os.kill(os.getpid(), signal.SIGSTOP)
-            raise InterruptedError
-    except Exception:  # the rollback, or a session that the database has ended meanwhile
-        connection.close()
-
-
 def hold_the_write_lock(seconds: float) -> None:
     """Keep every other writer of an SQLite database out."""
     with transaction.atomic():
@@ -62,22 +35,14 @@ def hold_the_write_lock(seconds: float) -> None:
         time.sleep(seconds)
 
 
-def hold_the_write_lock_in_the_background(seconds: float) -> None:
-    def hold() -> None:
-        hold_the_write_lock(seconds)
-        connection.close()
-
-    threading.Thread(target=hold).start()
-
-
-def restore_backup(slug: str, kept: int, *, same_epoch: bool) -> list[Any]:
-    """As a backup would leave it: only the first `kept` numbers ever were; epoch and head."""
-    Comment.objects.filter(stream__video__slug=slug, number__gt=kept).delete()
-    for comment in Comment.objects.filter(stream__video__slug=slug, change__gt=kept):
+def restore_backup(slug: str, kept: int) -> list[Any]:
+    """As a backup would leave it: only the first `kept` numbers ever were. Epoch and head."""
+    comments = Comment.objects.filter(stream__video__slug=slug)
+    comments.filter(number__gt=kept).delete()
+    for comment in comments.filter(change__gt=kept):
         comment.change, comment.state = comment.number, Comment.State.VISIBLE
         comment.save(update_fields=["change", "state"])
-    fields: dict[str, Any] = {"head": kept} | ({} if same_epoch else {"epoch": new_epoch()})
-    Stream.objects.filter(video__slug=slug).update(**fields)
+    Stream.objects.filter(video__slug=slug).update(head=kept)
     return head_of(slug)
 
 

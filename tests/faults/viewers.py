@@ -32,6 +32,7 @@ class Manner:
     answer_within: float = 10.0  # an unanswered action is sent again
 
 
+BROWSER = Manner()
 HURRIED = Manner(first_delay=0.6, longest_delay=2.0, silent_at_most=4.0, answer_within=3.0)
 
 
@@ -53,6 +54,7 @@ class Watcher(Protocol):
     def seated(self, viewer: "Viewer") -> None: ...
     def applied(self, viewer: "Viewer", frame: Parsed, *, moved: bool) -> None: ...
     def answered(self, viewer: "Viewer", action: "Action", answer: Answer) -> None: ...
+    def try_again(self, viewer: "Viewer") -> None: ...
     def broken(self, viewer: "Viewer", error: Exception) -> None: ...
     def refused(self, viewer: "Viewer", code: int) -> None: ...
     def reconnects(self, viewer: "Viewer") -> None: ...
@@ -280,6 +282,7 @@ class Viewer:
             return  # a second answer to what was sent twice
         if answer.code == "try_again":
             action.not_before = time.monotonic() + answer.retry_after
+            self.crowd.try_again(self)
             return
         del self.waiting[answer.key]
         self.crowd.answered(self, action, answer)

@@ -1,7 +1,9 @@
 // The composer: one comment on its way at a time. Its text stays in the box until the server has
-// acknowledged it, and what was not acknowledged is sent again with the same key.
+// acknowledged it, also over a reload.
 
-import { ANSWER_WITHIN, isOpen, send } from "./link.js";
+import { isOpen } from "./link.js";
+import { tell, tellRefusal, told } from "./notice.js";
+import { newKey, request } from "./outbox.js";
 import { rowOf, toBottom } from "./rows.js";
 import { say } from "./words.js";
 
@@ -10,68 +12,36 @@ const COUNT_FROM = 0.8; // the count is shown from 80% of the longest comment
 const panel = document.getElementById("panel");
 const form = document.getElementById("composer");
 const box = document.getElementById("body");
-const button = document.getElementById("send");
 const pending = document.getElementById("pending");
-const notice = document.getElementById("notice");
-const countdown = document.getElementById("countdown");
-const answers = document.getElementById("answers");
 const count = document.getElementById("count");
 const myName = document.getElementById("my-name");
 const rename = document.getElementById("rename");
 const renameOpen = document.getElementById("rename-open");
-const most = Number(form.dataset.most);
 const draftName = `draft:${panel.dataset.slug}`;
+const unsettledName = `unsettled:${panel.dataset.slug}`;
 const characters = new Intl.Segmenter(undefined, { granularity: "grapheme" });
 
-let posting = null; // {key, body, row, timer}: the comment on its way
-let renaming = null; // its key
-let counting = 0;
-
-// randomUUID exists in secure contexts only; a phone on the local network is none.
-const newKey = () =>
-  crypto.randomUUID?.() ??
-  "10000000-1000-4000-8000-100000000000".replace(/[018]/g, (c) =>
-    (c ^ (crypto.getRandomValues(new Uint8Array(1))[0] & (15 >> (c / 4)))).toString(16),
-  );
-
-// --- what is said above the box ---------------------------------------------------------------
-
-function tell(sentence, code = "") {
-  clearTimeout(counting);
-  countdown.hidden = true;
-  notice.classList.remove("visually-hidden");
-  notice.textContent = sentence;
-  notice.dataset.code = code;
-  notice.hidden = !sentence;
-}
-
-/** Say a limit's reason once, and count its seconds down where nobody is read to every second. */
-function tellToWait(sentence, seconds, code) {
-  tell(sentence, code);
-  if (code !== "too_fast") return;
-  notice.classList.add("visually-hidden");
-  countdown.hidden = false;
-  const end = Date.now() + seconds * 1000;
-  const step = () => {
-    const left = Math.ceil((end - Date.now()) / 1000);
-    if (left <= 0) return tell(say("again"), "again");
-    countdown.textContent = say("wait", left);
-    counting = setTimeout(step, 250);
-  };
-  step();
-}
+let posting = null; // {key, body, row}: the comment on its way
 
 // --- the box ----------------------------------------------------------------------------------
 
-function draft(text) {
+// Without storage here, what is remembered lives as long as the page.
+function remember(name, text) {
   try {
-    sessionStorage.setItem(draftName, text);
+    sessionStorage.setItem(name, text);
+  } catch {}
+}
+
+function remembered(name) {
+  try {
+    return sessionStorage.getItem(name) ?? "";
   } catch {
-    // No storage here: the draft lives as long as the page.
+    return "";
   }
 }
 
 function measure() {
+  const most = Number(document.getElementById("room").dataset.most);
   box.style.blockSize = "auto";
   box.style.blockSize = `${Math.min(box.scrollHeight, 132)}px`;
   const length = box.value.length < most * COUNT_FROM ? 0 : [...characters.segment(box.value.trim())].length;
@@ -81,14 +51,16 @@ function measure() {
 }
 
 box.addEventListener("input", () => {
-  draft(box.value);
+  remember(draftName, box.value);
   measure();
-  if (notice.dataset.code !== "too_fast") tell("");
+  if (told() !== "too_fast") tell("");
 });
 
 box.addEventListener("keydown", (event) => {
-  // While an input method composes (Bengali, Japanese, ...), Enter takes its suggestion.
-  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+  // While an input method composes (Bengali, Japanese, ...), Enter takes its suggestion; Safari
+  // says so by the key code alone.
+  const composing = event.isComposing || event.keyCode === 229;
+  if (event.key === "Enter" && !event.shiftKey && !composing) {
     event.preventDefault();
     form.requestSubmit();
   }
@@ -111,42 +83,49 @@ function pendingRow(body) {
   return row;
 }
 
-function mark(words) {
-  posting.row.querySelector(".comment-time").textContent = say(words);
+/** Post `body`; what stands in the box stays there, and cannot be changed, until it is settled. */
+function post(key, body) {
+  posting = { key, body, row: pendingRow(body) };
+  remember(unsettledName, JSON.stringify({ key, body }));
+  pending.append(posting.row);
+  box.readOnly = true;
+  form.setAttribute("aria-busy", "true");
+  toBottom();
+  request(
+    { action: "post", body, key },
+    {
+      onState(state) {
+        posting.row.querySelector(".comment-time").textContent = say(state);
+        if (state === "waiting" && !isOpen()) tell(say("kept"), "kept");
+      },
+      onAnswer: settled,
+    },
+  );
 }
 
-function trySend() {
-  if (!posting) return;
-  clearTimeout(posting.timer);
-  if (send({ action: "post", body: posting.body, key: posting.key })) {
-    mark("sending");
-    // No answer at all: the same key again cannot double it.
-    posting.timer = setTimeout(trySend, ANSWER_WITHIN);
-  } else {
-    mark("waiting");
-    tell(say("kept"), "kept");
-  }
-}
-
-function settle() {
-  clearTimeout(posting.timer);
-  const settled = posting;
+function settled(answer) {
+  const { row } = posting;
   posting = null;
+  remember(unsettledName, "");
   box.readOnly = false;
   form.removeAttribute("aria-busy");
-  return settled;
+  if (answer?.dataset.ack === undefined) {
+    row.remove(); // the text is in the box still
+    if (answer) tellRefusal(answer);
+    return;
+  }
+  box.value = "";
+  remember(draftName, "");
+  measure();
+  tell("");
+  leave(row, answer.dataset.number);
 }
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   const body = box.value.trim();
   if (posting || !body) return;
-  posting = { key: newKey(), body, row: pendingRow(body), timer: 0, number: 0 };
-  pending.append(posting.row);
-  box.readOnly = true; // until it is settled: what stands here is what is on its way
-  form.setAttribute("aria-busy", "true");
-  toBottom();
-  trySend();
+  post(newKey(), body);
   box.focus({ preventScroll: true });
 });
 
@@ -164,42 +143,6 @@ panel.addEventListener("rows:changed", () => {
   }
 });
 
-function acknowledged(number) {
-  const { row } = settle();
-  box.value = "";
-  draft("");
-  measure();
-  tell("");
-  leave(row, number);
-}
-
-function refused(answer) {
-  settle().row.remove(); // the text is in the box still
-  const { code, retryAfter } = answer.dataset;
-  if (retryAfter) tellToWait(answer.textContent, Number(retryAfter), code);
-  else tell(answer.textContent, code);
-}
-
-// Answers come to #answers, one at a time, each for whoever in this page asked.
-new MutationObserver(() => {
-  for (const answer of [...answers.children]) {
-    answer.remove();
-    const { ack, refused: no, number, name } = answer.dataset;
-    if (posting && ack === posting.key) acknowledged(number);
-    else if (posting && no === posting.key) refused(answer);
-    else if (renaming && (ack ?? no) === renaming) renamed(name, answer);
-    else if (no !== undefined) tell(answer.textContent, answer.dataset.code);
-  }
-}).observe(answers, { childList: true });
-
-panel.addEventListener("link:open", () => {
-  if (notice.dataset.code === "kept") tell("");
-  trySend();
-});
-panel.addEventListener("link:closed", () => {
-  if (posting) mark("waiting");
-});
-
 // --- the name ---------------------------------------------------------------------------------
 
 function showRename(open) {
@@ -209,9 +152,9 @@ function showRename(open) {
   else renameOpen.focus();
 }
 
-function renamed(name, answer) {
-  renaming = null;
-  if (name === undefined) return tell(answer.textContent, answer.dataset.code);
+function renamed(answer) {
+  const name = answer?.dataset.name;
+  if (name === undefined) return answer && tellRefusal(answer);
   myName.textContent = name;
   rename.elements.name.value = name;
   showRename(false);
@@ -227,21 +170,22 @@ if (rename) {
   });
   rename.addEventListener("submit", (event) => {
     event.preventDefault();
-    renaming = newKey();
-    const name = rename.elements.name.value;
-    if (!send({ action: "rename", name, key: renaming })) tell(say("kept"), "kept");
+    request(
+      { action: "rename", name: rename.elements.name.value },
+      { onState: (state) => state === "waiting" && tell(say("keptAction"), "kept"), onAnswer: renamed },
+    );
   });
 }
 
 // --- the page as it came ----------------------------------------------------------------------
 
 form.noValidate = true;
-try {
-  box.value ||= sessionStorage.getItem(draftName) ?? "";
-} catch {
-  // No storage here.
-}
+box.value ||= remembered(draftName);
 measure();
-if (notice.dataset.retryAfter) {
-  tellToWait(notice.textContent, Number(notice.dataset.retryAfter), notice.dataset.code);
+// Reloaded before it was answered: the same key finds out whether it was stored.
+const unsettled = remembered(unsettledName);
+if (unsettled) {
+  const { key, body } = JSON.parse(unsettled);
+  box.value = body;
+  post(key, body);
 }

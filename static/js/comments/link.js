@@ -6,7 +6,6 @@ import { say } from "./words.js";
 const FIRST_DELAY = 1000; // ms; doubled with every failure in a row
 const LONGEST_DELAY = 30_000;
 const DEAD_AFTER = 40_000; // ms without a frame; the server's heartbeat comes every 15 to 17 s
-const ANSWER_WITHIN = 10_000; // ms after which an unanswered action is sent again, with its key
 
 const panel = document.getElementById("panel");
 const list = document.getElementById("comments");
@@ -32,8 +31,6 @@ export function send(action) {
   connection.socket.send(JSON.stringify(action));
   return true;
 }
-
-export { ANSWER_WITHIN };
 
 function show(name, words) {
   panel.dataset.link = name;
@@ -62,12 +59,9 @@ panel.addEventListener("htmx:ws:before:connection", (event) => {
 
 panel.addEventListener("htmx:ws:after:connection", () => {
   clearTimeout(ticking);
-  const back = failures > 0 && wasOpen; // not where a hidden tab was shown again
-  failures = 0;
   wasOpen = true;
   heard = Date.now();
-  show("open", back ? say("back") : "");
-  if (back) ticking = setTimeout(() => isOpen() && show("open", ""), 4000);
+  show("open", "");
   panel.dispatchEvent(new CustomEvent("link:open"));
 });
 
@@ -79,6 +73,7 @@ panel.addEventListener("htmx:ws:close", (event) => {
   if (code === 1000 || code >= 4000) {
     ended = true;
     show("ended", say("closed"));
+    panel.dispatchEvent(new CustomEvent("link:ended"));
     return;
   }
   if (document.hidden) return;
@@ -93,8 +88,13 @@ panel.addEventListener("htmx:ws:close", (event) => {
   countDown();
 });
 
-panel.addEventListener("htmx:ws:before:message:incoming", () => {
+// Only a frame shows that the server can serve: one that accepts and closes again is no success.
+panel.addEventListener("htmx:ws:after:message:incoming", () => {
   heard = Date.now();
+  if (!failures) return;
+  failures = 0;
+  show("open", say("back"));
+  ticking = setTimeout(() => isOpen() && show("open", ""), 4000);
 });
 
 // A link can be dead without the browser knowing: after sleep, on a lost network. Closed here, it

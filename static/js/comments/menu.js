@@ -1,8 +1,10 @@
 // Actions on a comment: one menu for all rows, by mouse, touch and keyboard. Which actions there
 // are depends on the page's role; whether they are allowed, the server decides each time.
 
-import { send } from "./link.js";
-import { isStaff, rowOf } from "./rows.js";
+import { tell, tellRefusal } from "./notice.js";
+import { request } from "./outbox.js";
+import { isStaff, read, rowOf, textOf } from "./rows.js";
+import { say } from "./words.js";
 
 const panel = document.getElementById("panel");
 const scroller = document.getElementById("stream");
@@ -21,7 +23,14 @@ const ALLOWED = {
 
 function act(action, number) {
   const row = rowOf(number);
-  if (row && ALLOWED[action](row)) send({ action, number, key: "" });
+  if (!row || !ALLOWED[action](row)) return;
+  request(
+    { action, number },
+    {
+      onState: (state) => state === "waiting" && tell(say("keptAction"), "kept"),
+      onAnswer: (answer) => answer?.dataset.refused !== undefined && tellRefusal(answer),
+    },
+  );
 }
 
 function select(row) {
@@ -38,7 +47,9 @@ function select(row) {
 panel.addEventListener("rows:changed", () => {
   const row = rowOf(selected);
   if (row && !row.classList.contains("is-selected")) select(row);
-  if (!button.isConnected) panel.append(button);
+  if (button.isConnected) return;
+  button.hidden = true; // its row has left the page
+  panel.append(button);
 });
 
 function items() {
@@ -119,6 +130,7 @@ function step(by) {
   const next = at < 0 ? rows.length - 1 : Math.min(rows.length - 1, Math.max(0, at + by));
   select(rows[next]);
   rows[next].scrollIntoView({ block: "nearest" });
+  read(textOf(rows[next]));
 }
 
 const KEYS = {

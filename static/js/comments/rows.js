@@ -130,7 +130,6 @@ panel.addEventListener("htmx:ws:before:message:incoming", (event) => {
   if (typeof frame !== "string" || !frame.includes('hx-target="#comments"')) return;
   const [, first] = frame.match(/ data-number="(\d+)"/) ?? [];
   setFloor(Number(first ?? 0), Boolean(first));
-  newest = 0;
   unread = 0;
 });
 
@@ -142,12 +141,15 @@ const olderWords = older.textContent;
 async function loadOlder() {
   if (underway || older.hidden) return;
   underway = new Map();
+  const from = older.href;
   older.setAttribute("aria-busy", "true");
   try {
-    const answer = await fetch(older.href, { headers: { "HX-Request": "true" } });
+    const answer = await fetch(from, { headers: { "HX-Request": "true" } });
     if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const source = page.querySelector("[data-older]");
+    // The list begins elsewhere by now: it was pruned, or came anew. It can be asked for again.
+    if (older.href !== from) return;
     const rows = [...source.children].map((row) => {
       // What the socket said meanwhile is newer than what this page read, where its number is.
       const overtaken = underway.get(row.id);
@@ -208,16 +210,22 @@ pill.addEventListener("click", () => {
 // The keyboard of a phone opens, a window is resized: who was at the bottom stays there.
 new ResizeObserver(() => following && toBottom()).observe(scroller);
 
+/** A row as it is read aloud. */
+export const textOf = (row) =>
+  `${row.querySelector(".comment-author").textContent}: ${row.querySelector(".comment-body").textContent}`;
+
+/** Have a sentence read aloud, politely. */
+export function read(sentence) {
+  announce.textContent = sentence;
+}
+
 // --- screen readers, and how many watch --------------------------------------------------------
 
 setInterval(() => {
   const rows = unannounced.filter((row) => row.isConnected && !row.classList.contains("is-mine"));
   unannounced = [];
   if (!rows.length || document.hidden) return;
-  const textOf = (row) =>
-    `${row.querySelector(".comment-author").textContent}: ${row.querySelector(".comment-body").textContent}`;
-  announce.textContent =
-    rows.length <= 2 ? rows.map(textOf).join(". ") : say("newMany", rows.length);
+  read(rows.length <= 2 ? rows.map(textOf).join(". ") : say("newMany", rows.length));
 }, ANNOUNCE_EVERY);
 
 new MutationObserver(() => {

@@ -1,0 +1,15 @@
+"""Log lines that hostile input cannot forge."""
+
+import logging
+
+# Line breaks, escape codes and the rest of what a terminal acts on, shown as \\x0a and the like.
+_ESCAPED = {code: f"\\x{code:02x}" for code in [*range(32), *range(127, 160)]}
+_ESCAPED |= {0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+
+class OneLineFormatter(logging.Formatter):
+    """Each record's message is one line, whatever a client put into a path or a header. Tracebacks
+    of our own keep their lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's name
+        return super().formatMessage(record).translate(_ESCAPED)
