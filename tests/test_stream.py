@@ -163,7 +163,7 @@ def test_older_pages_lead_back_over_every_comment_once(
     for _ in range(50):
         found = window_comments(stream, staff=staff, before=before)
         seen = [comment.number for comment in found] + seen
-        before = older_than(stream, found)
+        before = older_than(stream, found, staff=staff)
         if before is None:
             break
     expected = [n for n in range(1, 174) if staff or n not in removed]

@@ -169,8 +169,8 @@ def links_of(text: str) -> list[tuple[str, str]]:
     [
         ("see https://example.com/a?b=c&d=e#f.", ("https://example.com/a?b=c&d=e#f", None)),
         ("HTTP://EXAMPLE.COM/", ("HTTP://EXAMPLE.COM/", None)),
-        ("(www.example.com)", ("http://www.example.com", "www.example.com")),
-        ("go to example.org now", ("http://example.org", "example.org")),
+        ("(www.example.com)", ("https://www.example.com", "www.example.com")),
+        ("see https://example.com/a_(b), it is", ("https://example.com/a_(b)", None)),
         ('https://example.com/"onmouseover="alert(1)', ("https://example.com/", None)),
         ("https://пример.рф/путь", ("https://пример.рф/путь", None)),
     ],

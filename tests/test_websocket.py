@@ -7,13 +7,21 @@ import zlib
 from importlib.metadata import version
 
 import pytest
+from hypercorn.asyncio import run
 from hypercorn.config import Config
 from hypercorn.protocol import h2, h11, ws_stream
 from websockets.asyncio.client import connect
 from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import FrameDecoder, Opcode, RsvBits
 
-from streamsite.websocket import INFLATED_AT_MOST, LiveStream, SharedDeflate, compress, install
+from streamsite.websocket import (
+    INFLATED_AT_MOST,
+    LiveStream,
+    QuietServer,
+    SharedDeflate,
+    compress,
+    install,
+)
 from tests.client import Person
 from tests.servers import Site, wait_for
 
@@ -130,3 +138,4 @@ def test_both_are_in_place_and_can_be_put_there_again() -> None:
     install()
     assert vars(ws_stream)["PerMessageDeflate"] is SharedDeflate
     assert vars(h11)["WSStream"] is vars(h2)["WSStream"] is LiveStream
+    assert vars(run)["TCPServer"] is QuietServer

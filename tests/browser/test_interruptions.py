@@ -79,7 +79,7 @@ def test_after_a_cut_the_page_is_exact_and_what_was_written_is_sent_once(
     assert bodies_in(site, slug)[40:] == ["stays", "said meanwhile"]
 
     line.mend()
-    expect(ann.page.locator("#link-state")).to_have_text("Back. Nothing was missed.")
+    expect(ann.page.locator("#link-state")).to_have_text("Back.")
     ann.sees("written in the dark")
     expect(ann.pending).to_have_count(0)
     expect(ann.box).to_have_value("")
