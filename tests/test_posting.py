@@ -221,3 +221,26 @@ def test_addresses_are_taken_from_behind_the_trusted_proxies_only(
 
     settings.TRUSTED_PROXIES = hops
     assert client_address("9.9.9.9", forwarded) == address
+
+
+def test_going_back_and_sending_another_text_posts_it_and_sending_it_again_does_not_double(
+    sqlite_site: Site,
+) -> None:
+    """The browser's "back" brings the form with its old key: the text decides what it is."""
+    person = Person(sqlite_site).open(slug := sqlite_site.video())
+    key = str(uuid.uuid4())
+    for body in ("first", "first", "typed after back", "typed after back", "first"):
+        assert person.say(slug, body, key).status == 303
+    bodies = [comment["body"] for comment in sqlite_site.call(world.comments_of, slug)]
+    assert bodies == ["first", "typed after back"]
+
+
+def test_a_refused_form_comes_back_with_its_key(sqlite_site: Site) -> None:
+    """It may have been stored after all, where the database went away in the commit."""
+    person = Person(sqlite_site).open(slug := sqlite_site.video(max_length=5))
+    key = str(uuid.uuid4())
+    response = person.say(slug, "too long for this", key)
+    field = response.html.having("name", "key")
+    assert response.status == 400
+    assert field is not None
+    assert field.attributes["value"] == key

@@ -62,6 +62,15 @@ def stream_of(slug: str) -> dict[str, Any]:
     return {"id": stream.pk, "head": stream.head, "epoch": stream.epoch}
 
 
+def settings_of(slug: str) -> dict[str, Any]:
+    stream = Stream.objects.get(video__slug=slug)
+    return {"max_length": stream.max_length, "accepting": stream.accepting}
+
+
+def video_pk(slug: str) -> int:
+    return Video.objects.get(slug=slug).pk
+
+
 def comments_of(slug: str, *, staff: bool = False) -> list[dict[str, Any]]:
     """Every comment as a page (the staff's page) should show it, in order."""
     found = Comment.objects.filter(stream__video__slug=slug).select_related("author")

@@ -248,7 +248,7 @@ HOSTILE = [
     "<base href=//example.org><form action=//example.org>",
     "<meta http-equiv=refresh content=0;url=//example.org>",
     "نص من اليمين <b>x</b> ׳עברית׳",
-    "z̷̧̢̛a̸l̵g̶o " + "e" + "\u0301" * 40,
+    "z̷̧̢̛a̸l̵g̶o " + "q" + "\u0301" * 40,
     "👩‍👩‍👧‍👦🏴‍☠️🇧🇩 " + "𝓦𝓲𝓭𝓮﷽﷽﷽",
     "w" * 300,
 ]
