@@ -14,6 +14,9 @@ from comments.errors import Code, Refused
 from comments.identity import Actor
 from comments.models import Comment, Stream, Viewer
 from streamsite.env import Rate
+from tests import world
+from tests.client import Person
+from tests.servers import Site
 from videos.models import Video
 
 
