@@ -1,7 +1,7 @@
 /* Fills <time datetime data-format> in the reader's zone and habits.
 
    The server renders one text for everyone, in UTC; here it becomes the reader's own:
-     clock     1:22 PM                     hour and minute
+     clock     1:22                        hour and minute; the date is its title
      date      Oct 3, 2026, 7:30 PM        medium date, short time
      relative  in 2 hours, 1 hr 24 min ago (kept true while the page stands; the date is its title)
 */
@@ -55,7 +55,13 @@ function fill(time) {
   if (Number.isNaN(moment.getTime())) return;
   switch (time.dataset.format) {
     case "clock":
-      time.textContent = clock.format(moment);
+      // Narrow, as it stands at the edge of every comment: the rest is in its title.
+      time.textContent = clock
+        .formatToParts(moment)
+        .map(({ type, value }) => (type === "dayPeriod" ? "" : value))
+        .join("")
+        .trim();
+      time.title = date.format(moment);
       break;
     case "date":
       time.textContent = date.format(moment);
