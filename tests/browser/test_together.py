@@ -132,7 +132,8 @@ def test_one_removes_ones_own_comment_and_no_one_elses(enter: Enter, slug: str) 
 
 
 def test_who_comments_too_fast_is_told_when_and_keeps_the_text(
-    enter: Enter, make_site: MakeSite
+    make_site: MakeSite,  # before people enter, so that it outlives their pages
+    enter: Enter,
 ) -> None:
     hasty = make_site(RATE_VIEWER="2/3", RATE_ADDRESS="off")
     slug = hasty.video()

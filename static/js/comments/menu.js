@@ -117,7 +117,12 @@ list.addEventListener("pointermove", (event) => {
 
 list.addEventListener("click", (event) => {
   const undo = event.target.closest("[data-undo]");
-  if (undo) return act("restore", Number(undo.dataset.undo));
+  if (undo) {
+    act("restore", Number(undo.dataset.undo));
+    // The button goes with the row's state, and would take the focus with it.
+    scroller.focus({ preventScroll: true });
+    return;
+  }
   const row = event.target.closest("li");
   if (row && !event.target.closest("a")) select(row);
 });

@@ -56,6 +56,8 @@ function showPill() {
 
 function setFloor(number, more) {
   floor = more ? number : 0;
+  // A link that goes away with the last page takes the focus with it.
+  if (!more && document.activeElement === older) scroller.focus({ preventScroll: true });
   older.hidden = !more;
   if (more) older.href = older.href.replace(/before=\d*/, `before=${number}`);
 }
