@@ -1,6 +1,7 @@
 # make run    set everything up and serve http://127.0.0.1:8000/ with demo videos
 # make test   set everything up and pass every check and test
-# Both work on a fresh machine and start in seconds the second time.
+# make soak   every fault at full size, half an hour; writes its table into docs/reliability.md
+# All work on a fresh machine and start in seconds the second time.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -12,7 +13,7 @@ export PATH
 PYTHON := .venv/bin/python
 BIND ?= 127.0.0.1:8000
 
-.PHONY: help run test check setup setup-dev crowd lock clean
+.PHONY: help run test soak check setup setup-dev crowd lock clean
 
 help:
 	@grep -E '^# make ' Makefile | sed 's/^# //'
@@ -45,6 +46,9 @@ check: setup-dev
 
 test: check
 	$(PYTHON) -m pytest -n 2 --dist loadfile
+
+soak: setup-dev
+	$(PYTHON) -m tests.faults.soak
 
 # Needs uv: resolve the ranges of pyproject.toml anew, with hashes and without addresses.
 lock:

@@ -220,6 +220,7 @@ class Socket:
 
     connection: ClientConnection
     page: PageModel
+    patience: float = SECONDS
     frames: list[str] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
 
@@ -257,9 +258,11 @@ class Socket:
         return self.is_open
 
     async def until(
-        self, condition: Callable[[], object], what: str = "", seconds: float = SECONDS
+        self, condition: Callable[[], object], what: str = "", seconds: float = 0
     ) -> None:
-        """Until the condition holds; looked at after every frame."""
+        """Until the condition holds (for `patience` where no time is given); looked at after
+        every frame."""
+        seconds = seconds or self.patience
         deadline = time.monotonic() + seconds
         while not condition():
             if self._reader.done():
@@ -270,7 +273,10 @@ class Socket:
                 async with asyncio.timeout(deadline - time.monotonic()):
                     await self._news.wait()
             except TimeoutError:
-                raise AssertionError(f"not in {seconds} s: {what}; {self.page.rows}") from None
+                last = self.page.shown[-2:]
+                raise AssertionError(
+                    f"not in {seconds} s: {what}; at {self.page.cursor}, last {last}"
+                ) from None
 
     async def closed(self, seconds: float = SECONDS) -> int | None:
         """Wait until the server closes; the close code."""
@@ -297,16 +303,16 @@ class Socket:
         await self.connection.send(frame(fields))
         await self.until(
             lambda: any(answer.key in keys for answer in self.answers[had:]),
-            f"an answer to {fields!r:.200}",
+            f"an answer to {str(fields)[:200]}",
         )
         return next(answer for answer in self.answers[had:] if answer.key in keys)
 
     async def say(self, body: object, **fields: Any) -> Answer:
         return await self.ask("post", body=body, **fields)
 
-    async def sees(self, body: str, seconds: float = SECONDS) -> None:
+    async def sees(self, body: str, seconds: float = 0) -> None:
         await self.until(lambda: body in self.page.bodies, f"a comment {body!r}", seconds)
 
-    async def reaches(self, change: int, seconds: float = SECONDS) -> None:
+    async def reaches(self, change: int, seconds: float = 0) -> None:
         """Until the page stands at this change or beyond."""
         await self.until(lambda: self.page.change >= change, f"change {change}", seconds)

@@ -6,6 +6,7 @@ import uuid
 
 import pytest
 
+from comments.errors import Refused
 from comments.text import clean, clean_name
 from tests import world
 from tests.client import Person, frame
@@ -164,7 +165,7 @@ def test_older_pages_take_only_whole_numbers(site: Site) -> None:
     person.say(slug, "hello")
     for before in ("", "0", "-1", "1.5", "x", "%00", "%D9%A1", "+1", str(2**63), "9" * 400):
         assert person.get(f"{path}?before={before}").status == 400, before
-    for before in ("1", "2", str(2**63 - 1)):
+    for before in ("1", "2", str(10**18 - 1)):
         assert person.get(f"{path}?before={before}").status == 200, before
 
 
@@ -234,6 +235,15 @@ def only_links_inside(element: Element) -> None:
             assert not any(name.startswith("on") for name in other.attributes)
 
 
+def name_of(text: str) -> str:
+    """The text as a name, as far as a name may be like it."""
+    try:
+        clean_name(text[:30])
+    except Refused:
+        return "Somebody"
+    return text[:30].strip()
+
+
 @pytest.mark.parametrize("door", ["socket", "form"])
 async def test_hostile_texts_are_shown_as_typed_as_body_and_as_name(site: Site, door: str) -> None:
     # Half of them on each kind of data; each by somebody new, whose name it is as well.
@@ -243,7 +253,7 @@ async def test_hostile_texts_are_shown_as_typed_as_body_and_as_name(site: Site, 
     expected = []
     async with reader.socket(slug) as reading:
         for text in texts:
-            person, name, key = Person(site), text[:30].strip(), str(uuid.uuid4())
+            person, name, key = Person(site), name_of(text), str(uuid.uuid4())
             if door == "form":
                 person.open(slug)
                 assert person.say(slug, text, key, name=name).status == 303, text

@@ -16,6 +16,7 @@ PAGES = 200
 SESSIONS = 20
 PER_SECOND = 20
 SECONDS = 30
+PATIENCE = 60  # s; the machine may have other work, and this is about what, not when
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgres"])
@@ -34,6 +35,7 @@ async def test_two_hundred_pages_equal_the_database_after_thirty_seconds_of_comm
             page = PageModel()
             tab = person.socket(slug, person.page.cursor, page=page)
             sockets.append(await stack.enter_async_context(tab))
+            sockets[-1].patience = PATIENCE
         moderating = [s for n, s in enumerate(sockets) if n % SESSIONS == SESSIONS - 1]
         asked: list[asyncio.Task[None]] = []
         removed: set[int] = set()

@@ -250,9 +250,22 @@ async def test_a_key_repeated_finds_the_comment_that_stands(
     slug, door, key = site.video(), enter(name), str(uuid.uuid4())
     first = await door.do(slug, "post", body="once", key=key)
     before = site.call(world.everything_of, slug)
-    again = await door.do(slug, "post", body="once more", key=key)
+    again = await door.do(slug, "post", body="once", key=key)
     assert (again.code, again.number) == ("", first.number)
     assert site.call(world.everything_of, slug) == before
+
+
+@pytest.mark.parametrize("name", POST_DOORS)
+async def test_a_key_repeated_with_another_text_is_a_comment_of_its_own_at_the_form_alone(
+    site: Site, enter: Enter, name: str
+) -> None:
+    # There the key is the page's, and a browser's "back" brings the same page again.
+    slug, door, key = site.video(), enter(name), str(uuid.uuid4())
+    first = await door.do(slug, "post", body="once", key=key)
+    other = await door.do(slug, "post", body="something else", key=key)
+    assert (other.number == first.number) is (name != "form")
+    again = await door.do(slug, "post", body="something else", key=key)
+    assert again.number == other.number
 
 
 @pytest.mark.parametrize("name", POST_DOORS)

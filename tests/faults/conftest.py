@@ -22,9 +22,7 @@ def fault_site(
     durable: DurableDatabases, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[FaultSite]:
     """Two processes on PostgreSQL and Valkey, shared by the faults."""
-    site = FaultSite(
-        durable, tmp_path_factory.mktemp("faults"), backend="postgres", processes=2
-    )
+    site = FaultSite(durable, tmp_path_factory.mktemp("faults"), backend="postgres", processes=2)
     yield site
     site.kill()
 
@@ -37,7 +35,7 @@ def make_fault_site(
 
     def make(**options: object) -> FaultSite:
         folder = tmp_path_factory.mktemp("faults")
-        made.append(FaultSite(durable, folder, **options))  # type: ignore[arg-type]
+        made.append(FaultSite(durable, folder, **options))
         return made[-1]
 
     yield make

@@ -16,11 +16,12 @@ from typing import Any
 from tests.client import Person
 from tests.faults import truth
 from tests.faults.frames import Answer, Page, Parsed
-from tests.faults.viewers import Action, Door, Manner, Viewer
+from tests.faults.viewers import Action, Door, Link, Manner, Viewer
 from tests.servers import Site
 
 WITH_REDIS = 1.0  # seconds from its acknowledgement until a removal has left every connected page
 WITHOUT_REDIS = 3.0
+RESUMED = 500  # changes that a page may have missed without being reset (docs/contract.md)
 SETTLE_SECONDS = 60.0
 TICK = 0.05
 
@@ -65,6 +66,7 @@ class Report:
     deliveries: int = 0
     reconnects: int = 0
     resets: int = 0
+    closes: Counter[str] = field(default_factory=Counter)  # of reconnects: after which close code
     tried_again: int = 0  # answers `try_again`
     p50: float = 0.0
     p99: float = 0.0
@@ -100,12 +102,15 @@ class Report:
         return "\n".join(
             [
                 f"{self.name} (FAULT_SEED={self.seed}): {found}",
-                f"  {self.faults} faults, {self.viewers} viewers, {self.comments} comments,"
-                f" {self.removals} removals, {self.deliveries} deliveries in {self.seconds:.0f} s;"
-                f" delay p50 {self.p50 * 1000:.0f} ms, p99 {self.p99 * 1000:.0f} ms, worst"
-                f" {self.worst:.2f} s, worst removal {self.worst_removal:.2f} s;"
-                f" {self.reconnects} reconnects, {self.resets} resets,"
-                f" {self.tried_again} told to try again; {self.noted}",
+                (
+                    f"  {self.faults} faults, {self.viewers} viewers, {self.comments} comments,"
+                    f" {self.removals} removals, {self.deliveries} deliveries in"
+                    f" {self.seconds:.0f} s; delay p50 {self.p50 * 1000:.0f} ms,"
+                    f" p99 {self.p99 * 1000:.0f} ms, worst {self.worst:.2f} s,"
+                    f" worst removal {self.worst_removal:.2f} s;"
+                    f" {self.reconnects} reconnects {dict(self.closes)}, {self.resets} resets,"
+                    f" {self.tried_again} told to try again; {self.noted}"
+                ),
                 *(f"  WRONG: {line}" for line in self.wrong),
                 *(f"  {line}" for line in self.details),
             ]
@@ -123,7 +128,6 @@ class Crowd:
         *,
         manner: Manner,
         bound: float = WITH_REDIS,
-        may_reset: bool = False,
         doors: list[Door] | None = None,
     ) -> None:
         self.site = site
@@ -131,7 +135,6 @@ class Crowd:
         self.random = random.Random(seed)
         self.manner = manner
         self.bound = bound
-        self.may_reset = may_reset
         self.doors = doors or [Door(s.port, n) for n, s in enumerate(site.servers)]
         self.slug = site.video()
         self.viewers: list[Viewer] = []
@@ -229,7 +232,9 @@ class Crowd:
         said = 0
         while True:
             if self.quiet:
-                said = int((time.monotonic() - started) * rate)
+                said = int((time.monotonic() - started) * rate) + 1
+                await asyncio.sleep(TICK)
+                continue
             while said < (time.monotonic() - started) * rate:
                 said += 1
                 self.say()
@@ -248,9 +253,9 @@ class Crowd:
     def forget_beyond(self, number: int) -> None:
         """A backup is about to be restored: what is beyond is not on record any more."""
         self.acked = {key: found for key, found in self.acked.items() if found <= number}
-        self.removals = {n: removal for n, removal in self.removals.items() if n > number}
         for removal in self.removals.values():
             removal.restored = True
+        self.removals.clear()
 
     def say(self, text: str = "") -> str:
         key = str(uuid.UUID(int=self.random.getrandbits(128), version=4))
@@ -326,6 +331,12 @@ class Crowd:
             begun = max(removal.acked_at, viewer.seated_at, self.thawed[viewer.server])
             self.report.worst_removal = max(self.report.worst_removal, now - begun)
 
+    def was_reset(self, viewer: Viewer, epoch: str, change: int) -> None:
+        """A page that stood there was sent the window anew; right only where it had to be."""
+        page = viewer.page
+        if page.epoch == epoch and 0 <= page.change - change <= RESUMED:
+            self.wrong(f"{viewer.name} was reset at {epoch}-{change}, the head being {page.change}")
+
     def answered(self, viewer: Viewer, action: Action, answer: Answer) -> None:
         verb = action.fields["action"]
         if answer.code:
@@ -349,8 +360,10 @@ class Crowd:
     def refused(self, viewer: Viewer, code: int) -> None:
         self.wrong(f"{viewer.name} was sent away with {code}")
 
-    def reconnects(self, viewer: Viewer) -> None:
+    def reconnects(self, viewer: Viewer, after: Link) -> None:
         self.report.reconnects += 1
+        why = f"{after.code}" if after.status in (0, 101) else f"HTTP {after.status}"
+        self.report.closes[why] += 1
 
     def wrong(self, line: str) -> None:
         if len(self.report.wrong) < 10:
@@ -538,5 +551,3 @@ class Crowd:
                 report.p99 = ms / 1000
             so_far += count
             report.worst = ms / 1000
-        if report.resets and not self.may_reset:
-            self.wrong(f"{report.resets} resets that nothing called for")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from html import unescape
+from itertools import pairwise
 
 WINDOW = 50  # visible comments in a page or reset; fewer mean that the page has all of them
 
@@ -196,4 +197,4 @@ class Page:
 
 def _ascending(numbers: Iterable[int]) -> bool:
     found = list(numbers)
-    return all(a < b for a, b in zip(found, found[1:], strict=False))
+    return all(a < b for a, b in pairwise(found))

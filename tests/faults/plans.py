@@ -44,7 +44,7 @@ class DurableDatabases(Databases):
         url = super().new_postgres()
         name = url.rpartition("/")[2]
         with self.postgres.connect("postgres") as connection:
-            connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = on")  # type: ignore[call-overload]
+            connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = on")
         return url
 
 
@@ -59,7 +59,7 @@ class FaultSite(Site):
         self.databases = databases
 
     def ring(self, **mood: float) -> None:
-        """Have the doorbell drop, double, shuffle, delay (see doorbell.py); nothing: as it should."""
+        """Have the doorbell drop, double, shuffle, delay (doorbell.py); nothing: as it should."""
         draft = self.control / "doorbell.draft"
         draft.write_text(json.dumps(mood))
         draft.rename(self.control / "doorbell.json")
@@ -119,8 +119,8 @@ class Plan:
     bound: float = WITH_REDIS  # of removals
     worst: float | None = None  # of deliveries
     proxied: bool = False
-    may_reset: bool = False
     settle: float = SETTLE_SECONDS
+    is_lasting: bool = False  # it strikes once, for `times` seconds
 
     def shortly(self, times: int = 1, seconds: float = 0.0) -> "Plan":
         """The short form: a small crowd in a hurry."""
@@ -135,9 +135,7 @@ def carry_out(plan: Plan, site: FaultSite, seed: int | None = None) -> Report:
 
 
 async def _carry_out(plan: Plan, site: FaultSite, seed: int) -> Report:
-    crowd = Crowd(
-        site, plan.name, seed, manner=plan.manner, bound=plan.bound, may_reset=plan.may_reset
-    )
+    crowd = Crowd(site, plan.name, seed, manner=plan.manner, bound=plan.bound)
     trial = Trial(site, crowd, random.Random(seed), times=plan.times)
     started = time.monotonic()
     try:
@@ -337,10 +335,9 @@ async def kick_everybody(trial: Trial) -> None:
             proxy.cut_all()
         trial.struck()
         started = time.monotonic()
-        viewers = trial.crowd.viewers
         await asyncio.sleep(0.1)  # until they have noticed
         await trial.crowd.until(
-            lambda: all(viewer.is_seated for viewer in viewers), "everybody is back", 30
+            lambda: all(viewer.is_seated for viewer in trial.crowd.viewers), "everybody is back", 30
         )
         back = time.monotonic() - started
         trial.report.noted = f"all back in {back:.1f} s"
@@ -427,7 +424,7 @@ async def restart_in_turn(trial: Trial) -> None:
 WEATHER = Weather(cut_mid_frame=0.25, lose_ack=0.3, half_open=0.05, flap=0.3)
 FLAPPING = Weather(flap=0.3, least_seconds=0.1, most_seconds=1.5)
 
-BASELINE = Plan("baseline", nothing, seconds=120, worst=1.0)
+BASELINE = Plan("baseline", nothing, seconds=120, worst=1.0, is_lasting=True)
 KILL = Plan("kill -9 of a process every 10 s", kill_a_process, times=10)
 FREEZE = Plan("SIGSTOP of a process for 8 s", freeze_a_process(), times=5)
 FREEZE_IN_TRANSACTION = Plan(
@@ -441,14 +438,26 @@ REDIS_GONE = Plan("Redis gone for 20 s", lose_redis(20.0), times=5, bound=WITHOU
 POSTGRES = Plan("PostgreSQL restart -m immediate", crash_postgres, times=3)
 CUTS = Plan("proxy: mid-frame, lost acks, half-open", bad_weather(WEATHER), 1000, proxied=True)
 FLAPS = Plan("proxy: 30% flapping", bad_weather(FLAPPING), 300, proxied=True)
-DROPPED = Plan("doorbell: 50% dropped", ring_badly(drop=0.5), 60, bound=WITHOUT_REDIS, worst=3.0)
-DOUBLED = Plan("doorbell: 50% doubled", ring_badly(double=0.5), 60)
-SHUFFLED = Plan("doorbell: 50% shuffled", ring_badly(shuffle=0.5), 60)
+DROPPED = Plan(
+    "doorbell: 50% dropped",
+    ring_badly(drop=0.5),
+    60,
+    is_lasting=True,
+    bound=WITHOUT_REDIS,
+    worst=3.0,
+)
+DOUBLED = Plan("doorbell: 50% doubled", ring_badly(double=0.5), 60, is_lasting=True)
+SHUFFLED = Plan("doorbell: 50% shuffled", ring_badly(shuffle=0.5), 60, is_lasting=True)
 DELAYED = Plan(
-    "doorbell: delayed by 5 s", ring_badly(delay=5.0), 60, bound=WITHOUT_REDIS, worst=3.0
+    "doorbell: delayed by 5 s",
+    ring_badly(delay=5.0),
+    60,
+    is_lasting=True,
+    bound=WITHOUT_REDIS,
+    worst=3.0,
 )
 KICKED = Plan("everybody kicked at once", kick_everybody, times=20, proxied=True)
 ROLLING = Plan("rolling restart under load", restart_in_turn, times=5)
-BACKUP = Plan("a backup is restored under open pages", restore_a_backup, times=2, may_reset=True)
+BACKUP = Plan("a backup is restored under open pages", restore_a_backup, times=2)
 BUSY = Plan("SQLite: locked for 3 s", lock_sqlite(3.0), times=3)
 LOCKED = Plan("SQLite: locked for 8 s, over its bound", lock_sqlite(8.0), times=3)

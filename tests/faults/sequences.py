@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import connection, connections
 from django.test import override_settings
 from hypothesis import HealthCheck, given, seed, settings
@@ -18,12 +19,11 @@ from hypothesis import strategies as st
 
 from comments import hub as hubs
 from comments import services, stream
-from comments.errors import Refused
+from comments.errors import Code, Refused
 from comments.hub import Hub, Seat
 from comments.identity import Actor, actor_of_account
 from comments.models import Comment, Stream, Viewer, new_epoch
 from comments.stream import Cursor
-from tests import world
 from tests.faults.frames import Page, parse
 
 PAGES = 3  # the last one is a moderator's
@@ -34,7 +34,7 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("post"), st.integers(0, 1)),
         st.tuples(st.just("post"), st.integers(0, 1)),
-        st.tuples(st.sampled_from(["remove", "restore", "ring", "ring", "lose"]), st.integers(0, 9)),
+        st.tuples(st.sampled_from("remove restore ring ring lose".split()), st.integers(0, 9)),
         st.tuples(st.sampled_from(["leave", "come", "die"]), st.integers(0, PAGES - 1)),
         st.tuples(st.sampled_from(["fail", "restart", "poll", "breathe"]), st.just(0)),
     ),
@@ -106,8 +106,8 @@ class History:
         """A transaction that takes a number and is rolled back."""
         publish = services._publish
 
-        def fail(_comment: Comment) -> None:
-            raise Refused(services.Code.CLOSED, "")
+        def fail(comment: Comment) -> None:
+            raise Refused(Code.CLOSED, "")
 
         services._publish = fail
         try:
@@ -230,7 +230,7 @@ def check(slug: str, examples: int, number: int) -> int:
     # Each read would open the database anew; nothing here depends on that.
     connections.settings["default"]["CONN_MAX_AGE"] = None
     authors = [Actor(Viewer.objects.create()) for _ in range(2)]
-    mona = actor_of_account(world.User.objects.get(username="mona"))
+    mona = actor_of_account(User.objects.get(username="mona"))
     done = 0
     loop = asyncio.new_event_loop()
     ring = stream._ring
@@ -249,7 +249,7 @@ def check(slug: str, examples: int, number: int) -> int:
         Comment.objects.filter(stream=stream_id).delete()
         Stream.objects.filter(pk=stream_id).update(head=0, epoch=new_epoch())
         history = History(loop, stream_id, authors, mona)
-        stream._ring = lambda _stream_id, message: history.bell.append(message)  # type: ignore[arg-type, assignment, return-value]
+        stream._ring = lambda stream_id, message: history.bell.append(message)
         try:
             for step in steps:
                 history.do(step)

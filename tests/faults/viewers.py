@@ -53,11 +53,12 @@ class Watcher(Protocol):
     def door(self) -> Door: ...
     def seated(self, viewer: "Viewer") -> None: ...
     def applied(self, viewer: "Viewer", frame: Parsed, *, moved: bool) -> None: ...
+    def was_reset(self, viewer: "Viewer", epoch: str, change: int) -> None: ...
     def answered(self, viewer: "Viewer", action: "Action", answer: Answer) -> None: ...
     def try_again(self, viewer: "Viewer") -> None: ...
     def broken(self, viewer: "Viewer", error: Exception) -> None: ...
     def refused(self, viewer: "Viewer", code: int) -> None: ...
-    def reconnects(self, viewer: "Viewer") -> None: ...
+    def reconnects(self, viewer: "Viewer", after: "Link") -> None: ...
 
 
 @dataclass
@@ -231,7 +232,7 @@ class Viewer:
 
     async def _live(self) -> None:
         loop = asyncio.get_running_loop()
-        while not self.leaving:
+        while True:
             door = self.crowd.door()
             path = f"/ws/videos/{self.slug}/?cursor={self.page.cursor}"
             request = handshake(door.port, path, address=self.address, cookie=self.cookie)
@@ -255,12 +256,13 @@ class Viewer:
             manner = self.crowd.manner
             most = min(manner.longest_delay, manner.first_delay * 2 ** (self.failures - 1))
             await asyncio.sleep(self.crowd.random.uniform(0, most))
-            self.crowd.reconnects(self)
+            self.crowd.reconnects(self, link)
 
     def _take(self, payload: bytes, compressed: bool) -> None:
         self.heard_at = time.monotonic()
         try:
             frame = read(payload, compressed)
+            stood = (self.page.epoch, self.page.change)
             moved = self.page.apply(frame)
         except (AssertionError, KeyError, ValueError, zlib.error) as error:
             self.crowd.broken(self, error)
@@ -271,6 +273,8 @@ class Viewer:
             self.crowd.seated(self)
             for action in list(self.waiting.values()):
                 self._send(action)
+        if frame.window is not None:
+            self.crowd.was_reset(self, *stood)
         if frame.states or frame.window is not None or moved:
             self.crowd.applied(self, frame, moved=moved)
         for answer in frame.answers:

@@ -1,0 +1,105 @@
+"""Peers that come and go, drip, say nothing, or are too many; and a process that must end."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from tests.client import Person
+from tests.conftest import MakeSite
+from tests.faults import peers
+from tests.faults.conftest import MakeFaultSite
+from tests.servers import Databases, Site
+
+
+@pytest.fixture(scope="module")
+def cut_off(
+    databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator["Future[list[float]]"]:
+    """How long a silent peer, dripping headers and a dripping body lasted: found out meanwhile,
+    since it takes a minute of waiting."""
+    site = Site(databases, tmp_path_factory.mktemp("site"))
+    slug, port = site.video(), site.servers[0].port
+
+    async def try_all() -> list[float]:
+        found = await asyncio.gather(
+            peers.silent(port, slug), peers.drip_headers(port), peers.drip_body(port, slug)
+        )
+        return list(found)
+
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(lambda: asyncio.run(try_all()))
+    site.kill()
+
+
+@pytest.fixture(autouse=True)
+def begun(cut_off: "Future[list[float]]") -> None:
+    """The waiting begins with the first test of this file."""
+
+
+def test_a_thousand_sockets_that_come_and_go_leave_nothing(make_fault_site: MakeFaultSite) -> None:
+    site = make_fault_site(backend="postgres", processes=2)
+    slug = site.video()
+    asyncio.run(peers.come_and_go(site, slug, 100))
+    time.sleep(2.5)  # the hubs that were started last go with the next poll
+    before = [site.state(0), site.state(1)]
+    opened = asyncio.run(peers.come_and_go(site, slug, 1000))
+    assert opened >= 500
+    assert peers.back_at_the_start(site, before) == []
+
+
+async def test_sockets_over_the_caps_are_told_and_cost_nothing(make_site: MakeSite) -> None:
+    caps = {"SOCKETS_PER_SESSION": "2", "SOCKETS_PER_ADDRESS": "3", "SOCKETS_PER_PROCESS": "4"}
+    site = make_site(**caps)
+    slug = site.video()
+    one, neighbour = Person(site).open(slug), Person(site)
+    neighbour.address = one.address
+    neighbour.open(slug)
+    stranger, late = Person(site).open(slug), Person(site).open(slug)
+    async with one.socket(slug), one.socket(slug):
+        async with one.socket(slug) as third:
+            assert await third.closed() == 4408
+            assert third.answers[0].code == "not_allowed"
+        async with neighbour.socket(slug) as socket:
+            assert await socket.answers_a_ping()
+            async with neighbour.socket(slug) as second:
+                assert await second.closed() == 4408
+            async with stranger.socket(slug):
+                with pytest.raises(Exception, match="503"):
+                    async with late.socket(slug):
+                        pass
+    async with asyncio.timeout(10):
+        while True:  # the places of those who left are free again
+            try:
+                async with one.socket(slug) as socket:
+                    assert await socket.answers_a_ping()
+                    break
+            except InvalidStatus:
+                await asyncio.sleep(0.1)
+
+
+async def test_a_second_signal_ends_a_process_at_once(make_site: MakeSite) -> None:
+    site = make_site()
+    slug = site.video()
+    process = site.servers[0].process
+    people = [Person(site).open(slug) for _ in range(4)]
+    async with people[0].socket(slug), people[1].socket(slug), people[2].socket(slug):
+        process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.3)
+        assert process.poll() is None, "it takes leave of its sockets over 3 s"
+        started = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        code = await asyncio.to_thread(process.wait, 10)
+        assert time.monotonic() - started < 1
+        assert code == 1, "a supervisor is told that this was no orderly end"
+
+
+def test_silent_and_dripping_peers_are_cut(cut_off: "Future[list[float]]") -> None:
+    silent, headers, body = cut_off.result(80)
+    assert 20 < silent <= 61, "a live peer answers within 20 s; a dead one is gone within 60"
+    assert headers < 40
+    assert body < 20
