@@ -168,12 +168,15 @@ def test_after_a_long_absence_the_page_shows_the_latest_and_reads_back(
     line.mend()
     ann.sees("comment 525")
     was_not_reloaded(ann)
-    assert ann.numbers == list(range(476, 526))
+    # The latest 50, where the server had read on by then; else what was missed, pruned to 200.
+    first = ann.numbers[0]
+    assert first in {476, 326}
+    assert ann.numbers == list(range(first, 526))
     ann.is_at_the_bottom()
     expect(ann.page.locator("#new-comments")).to_be_hidden()
     ann.page.locator("#older").click()
-    ann.sees("comment 426")
-    assert ann.numbers == list(range(426, 526))
+    ann.sees(f"comment {first - 50}")
+    assert ann.numbers == list(range(first - 50, 526))
 
 
 def test_a_restart_of_the_server_is_survived(enter: Enter, site: Site, slug: str) -> None:

@@ -178,15 +178,46 @@ def write(rows: list[str], lines: list[Line], seed: int) -> None:
         + HEADER
         + "".join(f"{line}\n" for line in rows)
         + "\n| besides | how much | result |\n|---|---|---|\n"
-        + "".join(f"| {name} | {much} | {result} |\n" for name, much, result, _ok in lines)
+        + "".join(f"{besides(line)}\n" for line in lines)
     )
-    document = DOCUMENT.read_text()
-    before, _, rest = document.partition(BEGIN)
-    _, _, after = rest.partition(END)
+    before, _table, after = parts()
     DOCUMENT.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
-def run(only: str, seed: int) -> bool:
+def rewrite(rows: list[str], lines: list[Line], seed: int) -> None:
+    """After a run of some faults: their lines in the table, each with its day and seed."""
+    before, table, after = parts()
+    old = {first_cell(line): line for line in table.splitlines() if line.startswith("| ")}
+    when = f"run again on {datetime.now(UTC):%d %B %Y}, seed {seed}"
+    for line in rows + [besides(line) for line in lines]:
+        name = first_cell(line)
+        known = old.get(name)
+        if known is None:
+            say(f"not in the table, which only a whole run makes: {name}")
+            continue
+        noted = line.removesuffix(" |").rstrip()
+        separator = " " if noted.endswith("|") else "; "
+        table = table.replace(known, f"{noted}{separator}{when} |")
+    DOCUMENT.write_text(f"{before}{BEGIN}{table}{END}{after}")
+
+
+def besides(line: Line) -> str:
+    name, much, result, held = line
+    return f"| {name} | {much} | {result}{'' if held else ' (WRONG)'} |"
+
+
+def first_cell(line: str) -> str:
+    return line.split("|")[1].strip()
+
+
+def parts() -> tuple[str, str, str]:
+    """The document before, in and after the table."""
+    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
+    table, _, after = rest.partition(END)
+    return before, table, after
+
+
+def run(only: list[str], seed: int) -> bool:
     folder = Path(tempfile.mkdtemp(prefix="streamsite-soak-"))
     databases = DurableDatabases(folder)
     rows: list[str] = []
@@ -194,17 +225,17 @@ def run(only: str, seed: int) -> bool:
     fine = True
 
     def chosen(name: str) -> bool:
-        return only.lower() in name.lower()
+        return not only or any(word.lower() in name.lower() for word in only)
 
     def attempt(site: FaultSite, some: list[Plan]) -> None:
         nonlocal fine
-        for number, plan in enumerate(some):
+        for plan in some:
             if chosen(plan.name):
                 say(f"{plan.name} …")
                 try:
-                    report = carry_out(plan, site, seed + number)
+                    report = carry_out(plan, site, seed)
                 except Exception as error:
-                    report = Report(plan.name, seed + number, wrong=[f"{error!r:.300}"])
+                    report = Report(plan.name, seed, wrong=[f"{error!r:.300}"])
                 say(report)
                 rows.append(row(plan, report))
                 fine = fine and report.holds
@@ -240,15 +271,16 @@ def run(only: str, seed: int) -> bool:
             found.kill()
         databases.stop()
         shutil.rmtree(folder, ignore_errors=True)
-    if not only:
-        write(rows, lines, seed)
-        say(f"written to {DOCUMENT.name}")
+    (rewrite if only else write)(rows, lines, seed)
+    say(f"written to {DOCUMENT.name}")
     return fine
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.soak", description=__doc__)
-    parser.add_argument("--only", default="", help="a word of the fault's name")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="WORD", help="faults whose name has such a word"
+    )
     parser.add_argument(
         "--seed", type=int, default=int(os.environ.get("FAULT_SEED") or secrets.randbelow(10**6))
     )

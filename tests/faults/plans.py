@@ -204,9 +204,8 @@ def freeze_a_process(seconds: float = 8.0) -> Fault:
             try:
                 await asyncio.sleep(seconds)
             finally:
-                process.send_signal(signal.SIGCONT)
-                await asyncio.sleep(0.05)
                 trial.crowd.sees_again(blind)
+                process.send_signal(signal.SIGCONT)
 
     return freeze
 
@@ -233,9 +232,8 @@ def freeze_in_a_transaction(seconds: float = 8.0) -> Fault:
             try:
                 await asyncio.sleep(seconds)
             finally:
-                process.send_signal(signal.SIGCONT)
-                await asyncio.sleep(0.05)
                 trial.crowd.sees_again(blind)
+                process.send_signal(signal.SIGCONT)
 
     return freeze
 

@@ -1,6 +1,6 @@
 """`make soak`: every fault at full size; the table goes to docs/reliability.md.
 
-python -m tests.faults.soak [--only WORD] [--seed NUMBER]
+python -m tests.faults.soak [--only WORD …] [--seed NUMBER]
 """
 
 import os

@@ -1,6 +1,7 @@
 """Who loses an authority loses it on open sockets, too: at the next action, and within 3 s."""
 
 import asyncio
+import signal
 import time
 
 import pytest
@@ -76,3 +77,28 @@ async def may_moderate(socket: Socket) -> bool:
         return (await socket.ask("restore", number=1)).is_ack
     except ClosedError:
         return False
+
+
+async def test_who_signs_out_while_redis_hangs_is_signed_out_when_it_goes_on(
+    make_fault_site: MakeFaultSite,
+) -> None:
+    """Redis still has the session then: whoever kept the cookie must not be let in by it."""
+    site = make_fault_site(backend="postgres")
+    slug = site.video()
+    mona = Person(site).sign_in("mona").open(slug)
+    cookies = dict(mona.cookies)
+    async with mona.socket(slug) as socket:
+        assert (await socket.say("before")).is_ack
+        process = _valkey_process(site)
+        process.send_signal(signal.SIGSTOP)
+        try:
+            await asyncio.to_thread(mona.sign_out)
+        finally:
+            process.send_signal(signal.SIGCONT)
+        assert not await may_moderate(socket)
+    mona.cookies = cookies
+    async with mona.socket(slug) as socket:
+        assert not await may_moderate(socket)
+        # Whatever a page was opened as, it is closed or demoted by the next poll.
+        await asyncio.sleep(SECONDS)
+        assert not socket.is_open or not mona.page.staff
