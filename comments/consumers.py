@@ -22,7 +22,7 @@ from comments.hub import Seat, fanout
 from comments.identity import Actor, Standing, actor_of_session
 from comments.models import Stream
 from comments.stream import Cursor
-from comments.threads import in_database
+from comments.threads import ACTING, in_database
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class CommentConsumer(AsyncWebsocketConsumer):
         fields: Fields = {}
         try:
             fields = parse_frame(text_data)
-            outcome = await in_database(_perform)(
+            outcome = await in_database(_perform, ACTING)(
                 self._session_key(), self.address, self.stream_id, fields
             )
             answer = {"key": shown_key(fields), "action": fields["action"], "outcome": outcome}

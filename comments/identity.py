@@ -6,13 +6,12 @@ deactivation count from the next action on. What an open socket is sent follows 
 """
 
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, cast
 
-from django.conf import settings
 from django.contrib.auth import get_user
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
@@ -113,8 +112,9 @@ def actor_of_session(session_key: str | None, address: str) -> Actor:
     """Who is behind a socket's session now; without viewer when the session has ended."""
     if not session_key:
         return Actor(None, None, address)
-    engine = import_module(settings.SESSION_ENGINE)
-    session: SessionBase = engine.SessionStore(session_key)
+    # The database's own sessions, not the cached ones that pages use: a sign-out counts here and
+    # now, also where the cache could not be reached to forget it.
+    session: SessionBase = SessionStore(session_key)
     # get_user checks backend, password hash and is_active, and asks nothing else of a request.
     user = _account(get_user(cast("HttpRequest", _WithSession(session))))
     return Actor(_viewer_of(session, user), user, address)

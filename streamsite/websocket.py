@@ -30,8 +30,10 @@ from wsproto.events import Ping
 from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
 
-PING_SECONDS = 20.0  # between two pings of one socket; keeps idle ones alive through proxies
-SILENT_AT_MOST = 39.0  # seconds: two pings unanswered; looked at every 20 s, so cut within 60
+PING_SECONDS = 15.0  # between two pings of one socket; keeps idle ones alive through proxies
+# A new socket waits up to two rounds (30 s) for its first ping, so a live one is heard of within
+# this; a silent one is met at the next look after it, within a minute.
+SILENT_AT_MOST = 44.0
 UNACKNOWLEDGED_AT_MOST = 8_000  # ms that sent data may wait for the peer's kernel to take it
 SEND_BUFFER = 64 * 1024  # bytes in our kernel for a peer that does not read
 
@@ -121,7 +123,7 @@ class LiveStream(WSStream):
     also when its peer does not read and every `send` waits.
     """
 
-    live: "set[LiveStream]" = set()
+    live: "dict[LiveStream, None]" = {}  # in the order of their coming, which the rounds keep
     pinging: "asyncio.Task[None] | None" = None
 
     def __init__(self, app: Any, *args: Any, **kwargs: Any) -> None:
@@ -139,7 +141,7 @@ class LiveStream(WSStream):
         if isinstance(event, Body | Data):
             self.heard = asyncio.get_running_loop().time()
         elif isinstance(event, StreamClosed):
-            self.live.discard(self)
+            self.live.pop(self, None)
         await super().handle(event)
 
     async def _accept(self, message: Any) -> None:
@@ -148,13 +150,13 @@ class LiveStream(WSStream):
         await super()._accept(message)
         loop = asyncio.get_running_loop()
         self.heard = loop.time()
-        self.live.add(self)
+        self.live[self] = None
         if LiveStream.pinging is None or LiveStream.pinging.done():
             LiveStream.pinging = loop.create_task(_ping_all())
 
     def abort(self) -> None:
         """End the connection without waiting for its peer."""
-        self.live.discard(self)
+        self.live.pop(self, None)
         if (transport := self._transport()) is not None:
             transport.abort()
 
