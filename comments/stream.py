@@ -7,7 +7,6 @@ or reordered on its way: `catch_up` reads the same states from the database.
 import asyncio
 import logging
 from dataclasses import dataclass, replace
-from operator import attrgetter
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
@@ -131,7 +130,10 @@ def window_comments(stream: Stream, *, staff: bool, before: int | None = None) -
     if len(visible) == WINDOW:
         removed = removed.filter(number__gt=visible[-1].number)
     latest_removed = removed.order_by("-number")[: 9 * WINDOW]
-    return sorted([*visible, *latest_removed], key=attrgetter("number"))
+    # Read one after the other: what was removed in between is in both, and the later read is right.
+    # What was restored in between is in neither; its change lies beyond the head, and comes.
+    found = {comment.number: comment for comment in [*visible, *latest_removed]}
+    return [found[number] for number in sorted(found)]
 
 
 def older_than(stream: Stream, comments: list[Comment], *, staff: bool) -> int | None:
