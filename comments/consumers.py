@@ -18,7 +18,8 @@ from django.utils.translation import gettext as _
 
 from comments import actions, limits, services
 from comments.errors import Code, Refused
-from comments.hub import Seat, fanout
+from comments.fanout import fanout
+from comments.hub import Seat
 from comments.identity import Actor, Standing, actor_of_session
 from comments.models import Stream
 from comments.stream import Cursor

@@ -16,10 +16,16 @@ from functools import partial
 from typing import Any
 
 from channels.layers import get_channel_layer
-from django.template.loader import render_to_string
 
 from comments import stream
-from comments.identity import Standing, still_standing
+from comments.frames import (
+    cursor_element,
+    render_room,
+    reset_frame,
+    role_element,
+    watching_element,
+)
+from comments.identity import Standing
 from comments.models import Stream
 from comments.stream import Batch, Change, Cursor
 from comments.threads import in_database
@@ -27,7 +33,6 @@ from comments.threads import in_database
 logger = logging.getLogger(__name__)
 
 RING = stream.RESUME_AT_MOST  # latest changes kept rendered: who missed no more needs no query
-POLL_SECONDS = 2.0  # the safety poll: the longest that a lost doorbell can delay a comment
 GAP_SECONDS = 0.05  # how long an early number waits for the ones before it
 # After a flush that took t seconds the next one waits 4 t, at most 250 ms: at least four fifths
 # of the processor stay free for everything else, and a quiet room is flushed at once.
@@ -36,8 +41,6 @@ PACE_AT_MOST = 0.25
 BUSY_AT_MOST = 5.0  # seconds in one send after which a peer counts as not reading
 BEAT_SECONDS = 15.0  # silence after which pages are told that the connection lives
 READS_AT_ONCE = 4
-LINGER_SECONDS = 10.0  # that a hub outlives its last socket: reloading a page starts none anew
-CLOSING_STEPS = 60
 UNHEARD_AT_MOST = 2  # safety polls in a row that knew more than the doorbell
 PRESENCE_SECONDS = 6.0  # a process that has not told its viewers for this long counts none
 
@@ -82,8 +85,10 @@ class Seat:
 class Hub:
     """The fan-out of one video in this process. Lives on the event loop; no method blocks."""
 
-    def __init__(self, stream_id: int) -> None:
+    def __init__(self, stream_id: int, look: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """`look` is the safety poll, for when a message tells that the room has changed."""
         self.stream_id = stream_id
+        self._look = look
         self.slug = ""
         self.seats: set[Seat] = set()
         self.epoch = ""
@@ -191,7 +196,7 @@ class Hub:
             self.elsewhere[message["process"]] = (message["viewers"], time.monotonic())
             return
         if kind == "room":
-            self.spawn(fanout.look())
+            self.spawn(self._look())
             return
         if message["epoch"] != self.epoch:
             self.heal()
@@ -370,7 +375,7 @@ class Hub:
         if batch is None:
             for seat in seats:
                 self.seats.discard(seat)
-                self.spawn(_ignore_errors(seat.close(1013)))
+                self.spawn(ignore_errors(seat.close(1013)))
             return
         for seat in seats:
             seat.reading = False
@@ -444,7 +449,7 @@ class Hub:
             self.notice_version += 1
 
     def tick(self) -> None:
-        """Every POLL_SECONDS: tell the other processes our viewers, drop peers that do not read."""
+        """With every safety poll: tell the others our viewers, cut peers that do not read."""
         now = time.monotonic()
         viewers, at = self.told
         if viewers != len(self.seats) or now - at > PRESENCE_SECONDS / 2:
@@ -474,13 +479,13 @@ class Hub:
         if staff is None:
             # The browser comes back by itself, as whoever it is now.
             self.seats.discard(seat)
-            self.spawn(_ignore_errors(seat.close(1012)))
+            self.spawn(ignore_errors(seat.close(1012)))
         elif staff is not seat.staff:
             seat.staff = staff
             self._read_when_free(seat)  # the window anew, as the other audience sees it
 
 
-async def _ignore_errors(work: Awaitable[None]) -> None:
+async def ignore_errors(work: Awaitable[None]) -> None:
     """Closing a socket that is already gone is no error."""
     try:
         await work
@@ -488,159 +493,7 @@ async def _ignore_errors(work: Awaitable[None]) -> None:
         logger.info("closing a socket: %s", type(error).__name__)
 
 
-def cursor_element(cursor: Cursor) -> str:
-    """Carries a frame's cursor; htmx takes it out, as it has no target."""
-    return f'<hx-partial data-cursor="{cursor}"></hx-partial>'
-
-
-def reset_frame(states: str, cursor: Cursor) -> str:
-    """The latest window whole: it replaces the content of the list."""
-    return (
-        f'<hx-partial hx-target="#comments" hx-swap="innerHTML" data-cursor="{cursor}">'
-        f"{states}</hx-partial>"
-    )
-
-
-def role_element(*, staff: bool) -> str:
-    """Whether the page offers a moderator's actions; each is checked when it comes all the same."""
-    return (
-        '<hx-partial hx-target="#role" hx-swap="outerHTML">'
-        f'<span id="role" data-staff="{"true" if staff else "false"}" hidden></span></hx-partial>'
-    )
-
-
-def watching_element(watching: int) -> str:
-    return (
-        '<hx-partial hx-target="#watching" hx-swap="innerHTML">'
-        f'<data value="{watching}">{watching}</data></hx-partial>'
-    )
-
-
 def _open(stream_id: int) -> tuple[Batch, str, str]:
     room = Stream.objects.select_related("video").get(pk=stream_id)
     cursor = Cursor(room.epoch, max(0, room.head - RING))
     return stream.catch_up(stream_id, cursor), room.video.slug, render_room(room)
-
-
-def render_room(room: Stream) -> str:
-    """What every page shows of the room and its video, apart from comments."""
-    return render_to_string("comments/_room_frame.html", {"room": room, "video": room.video})
-
-
-class Fanout:
-    """The hubs of this process, by stream, and the safety poll over all of them."""
-
-    def __init__(self) -> None:
-        self.hubs: dict[int, Hub] = {}
-        self._starting: dict[int, asyncio.Task[None]] = {}
-        self._poll: asyncio.Task[None] | None = None
-        self._looking = False
-        self.draining = False  # this process ends: who comes now is sent to another
-
-    async def join(self, stream_id: int, seat: Seat, cursor: Cursor | None) -> None:
-        """Seat a socket in its video's hub. Raises Stream.DoesNotExist, or a database's error."""
-        while (hub := self.hubs.get(stream_id)) is None:
-            starting = self._starting.get(stream_id)
-            if starting is None:
-                starting = asyncio.ensure_future(self._start(stream_id))
-                self._starting[stream_id] = starting
-            # Shielded: whoever came first may leave while others wait for the same hub.
-            await asyncio.shield(starting)
-        hub.join(seat, cursor)
-
-    async def _start(self, stream_id: int) -> None:
-        try:
-            stream.attach(asyncio.get_running_loop())
-            hub = Hub(stream_id)
-            await hub.start()
-            self.hubs[stream_id] = hub
-            if self._poll is None:
-                self._poll = asyncio.ensure_future(self._keep_polling())
-        finally:
-            del self._starting[stream_id]
-
-    def stream_of(self, slug: str) -> int | None:
-        """The stream of a video that is watched here already, without asking the database."""
-        return next((hub.stream_id for hub in self.hubs.values() if hub.slug == slug), None)
-
-    def leave(self, stream_id: int, seat: Seat) -> None:
-        hub = self.hubs.get(stream_id)
-        if hub is None:
-            return
-        hub.leave(seat)
-
-    async def _keep_polling(self) -> None:
-        while True:
-            await asyncio.sleep(POLL_SECONDS)
-            for hub in list(self.hubs.values()):
-                if hub.seats:
-                    hub.tick()
-                elif asyncio.get_running_loop().time() - hub.empty_since > LINGER_SECONDS:
-                    del self.hubs[hub.stream_id]
-                    hub.stop()
-            await self.look()
-
-    async def look(self) -> None:
-        """One query for all active streams: where each stands, and how its room is; and whether
-        signed-in sockets still are who they were."""
-        if not self.hubs or self._looking:
-            return
-        self._looking = True
-        heads = {stream_id: hub.head for stream_id, hub in self.hubs.items()}
-        signed_in = [
-            (seat, (hub.stream_id, seat.standing))
-            for hub in self.hubs.values()
-            for seat in hub.seats
-            if seat.standing
-        ]
-        try:
-            found, standings = await in_database(_look)(
-                list(heads), {standing for _seat, standing in signed_in}
-            )
-        except Exception as error:
-            logger.warning("safety poll failed: %s", type(error).__name__)
-            return
-        finally:
-            self._looking = False
-        for stream_id, head_before in heads.items():
-            hub = self.hubs.get(stream_id)
-            if hub is None:
-                continue
-            if stream_id not in found:
-                for seat in list(hub.seats):
-                    hub.spawn(_ignore_errors(seat.close(4404)))
-                continue
-            epoch, head, hub.slug, room = found[stream_id]
-            hub.set_room(room)
-            # Behind us (a restored backup), of another history, or ahead of us: read it.
-            if epoch != hub.epoch or head > hub.head or head < head_before:
-                hub.missed()
-        for seat, standing in signed_in:
-            hub = self.hubs.get(standing[0])
-            if hub is not None and seat in hub.seats:
-                hub.stand(seat, staff=standings[standing])
-
-    async def close_all(self, code: int, *, seconds: float) -> None:
-        """Close every socket with `code`, spread evenly over `seconds`; let no more in."""
-        self.draining = True
-        seats = [seat for hub in self.hubs.values() for seat in hub.seats]
-        closing = set()
-        # In steps that a timer can tell apart, however many sockets there are.
-        for step in range(CLOSING_STEPS):
-            for seat in seats[step::CLOSING_STEPS]:
-                closing.add(asyncio.ensure_future(_ignore_errors(seat.close(code))))
-            if seats:
-                await asyncio.sleep(seconds / CLOSING_STEPS)
-        if closing:
-            await asyncio.wait(closing, timeout=1)
-
-
-def _look(
-    stream_ids: list[int], signed_in: set[tuple[int, Standing]]
-) -> tuple[dict[int, tuple[str, int, str, str]], dict[tuple[int, Standing], bool | None]]:
-    rooms = Stream.objects.select_related("video").filter(pk__in=stream_ids)
-    found = {room.pk: (room.epoch, room.head, room.video.slug, render_room(room)) for room in rooms}
-    return found, still_standing(signed_in)
-
-
-fanout = Fanout()

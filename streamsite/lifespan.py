@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from comments.hub import fanout
+from comments.fanout import fanout
 from streamsite.env import refuse
 
 # Any number that nobody else takes on this database.

@@ -11,7 +11,7 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 from hypercorn.utils import LifespanFailureError
 
-from comments.hub import fanout
+from comments.fanout import fanout
 
 DRAIN_SECONDS = 3.0  # over which the sockets are told to come back, so that they do not all at once
 END_AT_MOST = 9.5  # seconds from the signal to the end, whatever peers do

@@ -95,7 +95,7 @@ def test_from_every_cursor_a_page_becomes_the_same(
 
 
 def frame(batch: Batch) -> str:
-    from comments.hub import cursor_element, reset_frame
+    from comments.frames import cursor_element, reset_frame
 
     cursor = Cursor(batch.epoch, batch.head)
     states = "".join(change.public for change in batch.changes)

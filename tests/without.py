@@ -17,7 +17,8 @@ def origin() -> None:
 
 def poll() -> None:
     """Nothing is ever read again from the database but what a page asks for when it comes."""
-    from comments.hub import Fanout, Hub
+    from comments.fanout import Fanout
+    from comments.hub import Hub
 
     async def nothing(self: Fanout) -> None:
         return

@@ -41,7 +41,7 @@ class InsideConfig(AppConfig):
 def tell() -> None:
     """Count what a connection could leave behind."""
     from comments import stream
-    from comments.hub import fanout
+    from comments.fanout import fanout
     from streamsite.websocket import LiveStream
 
     gc.collect()

@@ -26,6 +26,11 @@ from comments.models import Comment, Stream, Viewer, new_epoch
 from comments.stream import Cursor
 from tests.faults.frames import Page, parse
 
+
+async def no_look() -> None:
+    """The safety poll: here the hub is told what it would find."""
+
+
 PAGES = 3  # the last one is a moderator's
 
 type Step = tuple[str, int]
@@ -84,7 +89,7 @@ class History:
 
     def start(self) -> Hub:
         async def open_hub() -> Hub:
-            hub = Hub(self.stream_id)
+            hub = Hub(self.stream_id, no_look)
             await hub.start()
             for tab in self.tabs:
                 tab.sit(hub)
