@@ -13,7 +13,7 @@ export PATH
 PYTHON := .venv/bin/python
 BIND ?= 127.0.0.1:8000
 
-.PHONY: help run test soak check setup setup-dev crowd lock clean
+.PHONY: help run test soak check setup setup-dev soak lock clean
 
 help:
 	@grep -E '^# make ' Makefile | sed 's/^# //'

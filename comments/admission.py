@@ -27,7 +27,7 @@ class StrictOrigin:
     The site's own origin is the handshake's Host, which must be allowed, with http or https as
     the connection has it (or the trusted proxy says); CSRF_TRUSTED_ORIGINS are added to it.
     Without Origin it is refused too: browsers always send one. Channels' own validator takes any
-    port and `http:` for an https site (FACTS 10).
+    port and `http:` for an https site.
     """
 
     def __init__(self, app: Any) -> None:

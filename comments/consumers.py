@@ -53,14 +53,13 @@ class CommentConsumer(AsyncWebsocketConsumer):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            # Also after an exception, a cancel or a lost peer, when disconnect() is not called
-            # (FACTS 9).
+            # Also after an exception, a cancel or a lost peer, when disconnect() is not called.
             if self.seat:
                 fanout.leave(self.stream_id, self.seat)
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         # Channels' own dispatch first goes through the one thread that the whole process shares,
-        # to close old connections; `in_database` looks after ours (FACTS 6).
+        # to close old connections; `in_database` looks after ours.
         await getattr(self, get_handler_name(message))(message)
 
     async def connect(self) -> None:

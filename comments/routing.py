@@ -9,7 +9,7 @@ from comments.consumers import CommentConsumer
 
 
 async def no_such_socket(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Refuse the handshake (403). Channels' router would raise: a 500 and a traceback (FACTS 9)."""
+    """Refuse the handshake (403). Channels' router would raise: a 500 and a traceback."""
     await receive()
     await send({"type": "websocket.close", "code": 4404})
 

@@ -1,7 +1,7 @@
 """Where the stream's ORM calls run: `database_sync_to_async`, in a few threads of their own.
 
 The default is one thread for the whole process: one slow query there holds back every other
-socket (FACTS 6). HTTP requests have threads of their own anyway. What pages are sent is read in
+socket. HTTP requests have threads of their own anyway. What pages are sent is read in
 other threads than people act in: actions that wait for a lock must not hold back what others see.
 """
 

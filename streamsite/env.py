@@ -207,7 +207,7 @@ def database(name: str, *, default: str) -> dict[str, Any]:
         if config["NAME"] == ":memory:":
             refuse(name, "names a database in memory, which no two threads share", instead)
         return config | {
-            # FACTS 12: writers queue at BEGIN instead of failing at their first write (IMMEDIATE);
+            # Writers queue at BEGIN instead of failing at their first write (IMMEDIATE);
             # WAL lets readers go on meanwhile; waits are bounded at 5 s.
             "OPTIONS": {
                 "transaction_mode": "IMMEDIATE",
@@ -223,7 +223,7 @@ def database(name: str, *, default: str) -> dict[str, Any]:
         waits = "-c lock_timeout=5s -c idle_in_transaction_session_timeout=10s"
         options = config.get("OPTIONS", {})
         return config | {
-            "CONN_MAX_AGE": 0,  # FACTS 12: the pool keeps connections; Django must not as well
+            "CONN_MAX_AGE": 0,  # the pool keeps connections; Django must not as well
             "CONN_HEALTH_CHECKS": True,  # after a restart of PostgreSQL the pool starts afresh
             "OPTIONS": options
             | {

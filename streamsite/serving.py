@@ -61,7 +61,7 @@ async def _serve(config: Config) -> None:
     async def shutdown_trigger() -> None:
         await ending.wait()
         # While Hypercorn stops to accept and waits for what is open, the sockets are closed with
-        # 1012: browsers come back by themselves, to another process, and resume (FACTS 1).
+        # 1012: browsers come back by themselves, to another process, and resume.
         closing.add(loop.create_task(fanout.close_all(1012, seconds=DRAIN_SECONDS)))
 
     await hypercorn_serve(application, config, shutdown_trigger=shutdown_trigger)

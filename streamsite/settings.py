@@ -95,7 +95,7 @@ CHANNEL_LAYER = env.choice("CHANNEL_LAYER", default="pubsub", allowed=("pubsub",
 CHANNEL_LAYERS: dict[str, Any]
 CACHES: dict[str, Any]
 if REDIS:
-    # FACTS 7: PubSub costs one PUBLISH a message and comes back by itself; with retries and health
+    # PubSub costs one PUBLISH a message and comes back by itself; with retries and health
     # checks a restart of Redis drops no connection for good. The core layer costs about 15
     # commands a message, and dies of 5 s without one unless its timeout is longer.
     waits: dict[str, Any] = (

@@ -1,11 +1,10 @@
 """What Hypercorn 0.18 and wsproto lack for many long-lived sockets, put in by `install`.
 
 - SharedDeflate: Hypercorn always negotiates wsproto's permessage-deflate (RFC 7692), per
-  connection (FACTS 2): each socket then holds 130 KiB of windows, each frame is compressed anew
+  connection: each socket then holds 130 KiB of windows, each frame is compressed anew
   for every viewer, and a frame of 60 KB inflates to 200 MB before its size is looked at.
 - LiveStream: Hypercorn's ping is one sleeping task per socket, which outlives the socket by up to
-  the ping's interval, and nobody looks for the pong; a peer that stops reading is never dropped
-  (FACTS 3, 4).
+  the ping's interval, and nobody looks for the pong; a peer that stops reading is never dropped.
 
 - QuietServer: each connection that the kernel gave up would leave a traceback.
 
@@ -204,7 +203,7 @@ async def _ping_all() -> None:
 
 
 def _bound_waiting(peer: socket.socket) -> None:
-    """Let the kernel give up a peer that takes nothing in, and keep little for it (FACTS 4)."""
+    """Let the kernel give up a peer that takes nothing in, and keep little for it."""
     if peer.family in (socket.AF_INET, socket.AF_INET6):
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_AT_MOST)
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)

@@ -149,7 +149,7 @@ def test_hypercorns_own_workers_without_redis_are_refused(make_site: MakeSite) -
     site = make_site()
     site.stop()
     done = hypercorn(site.variables, "--workers", "2", "--bind", f"127.0.0.1:{free_port()}")
-    # The parent ends, and with 0: it does not tell how its workers ended (FACTS, Hypercorn 1).
+    # The parent ends, and with 0: it does not tell how its workers ended.
     assert "REDIS_URL is not set, and another process serves" in done.stdout
 
 

@@ -67,6 +67,7 @@ function followState(status) {
     if (!now || now === state) return;
     if (now === "live" && !video) say("started");
     if (now === "ended" && video) video.loop = false;
+    if (now === "ended" && !video) say("ended");
     state = now;
   }).observe(status, { attributes: true, childList: true, subtree: true });
 }

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from comments.stream import RESUME_AT_MOST
 from tests.client import Person
 from tests.faults import truth
 from tests.faults.frames import Answer, Page, Parsed
@@ -21,7 +22,7 @@ from tests.servers import Site
 
 WITH_REDIS = 1.0  # seconds from its acknowledgement until a removal has left every connected page
 WITHOUT_REDIS = 3.0
-RESUMED = 500  # changes that a page may have missed without being reset (docs/contract.md)
+
 SETTLE_SECONDS = 60.0
 TICK = 0.05
 
@@ -334,7 +335,7 @@ class Crowd:
     def was_reset(self, viewer: Viewer, epoch: str, change: int) -> None:
         """A page that stood there was sent the window anew; right only where it had to be."""
         page = viewer.page
-        if page.epoch == epoch and 0 <= page.change - change <= RESUMED:
+        if page.epoch == epoch and 0 <= page.change - change <= RESUME_AT_MOST:
             self.wrong(f"{viewer.name} was reset at {epoch}-{change}, the head being {page.change}")
 
     def answered(self, viewer: Viewer, action: Action, answer: Answer) -> None:

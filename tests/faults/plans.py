@@ -282,11 +282,12 @@ def hang_redis(seconds: float, pause: float = 4.0) -> Fault:
     return hang
 
 
-def crash(postgres: Postgres) -> None:
+def crash(postgres: Postgres, away: float) -> None:
     """As `pg_ctl restart -m immediate`: no checkpoint, no goodbye; it recovers from its log."""
     arguments = postgres.process.args
     postgres.process.send_signal(signal.SIGQUIT)
     postgres.process.wait(20)
+    time.sleep(away)
     with postgres.log.open("ab") as log:
         postgres.process = subprocess.Popen(
             arguments, cwd=postgres.folder, stdout=log, stderr=subprocess.STDOUT, **postgres._as
@@ -300,7 +301,8 @@ async def crash_postgres(trial: Trial) -> None:
             await trial.pause(10)
         trial.struck()
         blind = trial.crowd.blind(None)
-        await asyncio.to_thread(crash, trial.site.databases.postgres)
+        away = trial.random.uniform(0, 4)
+        await asyncio.to_thread(crash, trial.site.databases.postgres, away)
         trial.crowd.sees_again(blind)
 
 
@@ -433,7 +435,7 @@ REDIS_EMPTY = Plan(
 )
 REDIS_HUNG = Plan("Redis hung for 8 s", hang_redis(8.0), times=5, bound=WITHOUT_REDIS, worst=3.0)
 REDIS_GONE = Plan("Redis gone for 20 s", lose_redis(20.0), times=5, bound=WITHOUT_REDIS, worst=3.0)
-POSTGRES = Plan("PostgreSQL restart -m immediate", crash_postgres, times=3)
+POSTGRES = Plan("PostgreSQL restart -m immediate, up to 4 s away", crash_postgres, times=3)
 CUTS = Plan("proxy: mid-frame, lost acks, half-open", bad_weather(WEATHER), 1000, proxied=True)
 FLAPS = Plan("proxy: 30% flapping", bad_weather(FLAPPING), 300, proxied=True)
 DROPPED = Plan(

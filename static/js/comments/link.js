@@ -65,27 +65,51 @@ panel.addEventListener("htmx:ws:after:connection", () => {
   panel.dispatchEvent(new CustomEvent("link:open"));
 });
 
+/** The connection is gone: say so, and draw the delay after which to try again. */
+function lost() {
+  panel.dispatchEvent(new CustomEvent("link:closed"));
+  // Full jitter, so that everybody who was cut at once does not come back at once.
+  const ceiling = Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** (failures + 1));
+  const delay = Math.round(Math.random() * ceiling);
+  failures += 1;
+  retryAt = Date.now() + delay;
+  countDown();
+  return delay;
+}
+
+/** Open the socket again now; hx-ws does so when a page is shown whose socket is closed. */
+function reopen() {
+  if (!connection || isOpen() || ended || document.hidden) return;
+  clearTimeout(connection.timer);
+  document.dispatchEvent(new Event("visibilitychange"));
+}
+
+/** Leave a socket that the browser takes for alive: it would wait a minute for a dead peer. */
+function giveUp() {
+  connection.abortController.abort();
+  connection.socket.close();
+  connection.socket = null;
+  withCursor();
+  connection.timer = setTimeout(reopen, lost());
+}
+
 panel.addEventListener("htmx:ws:close", (event) => {
   const { code, reason } = event.detail;
   if (reason === "removed" || (leaving && code === 1000)) return;
-  withCursor(); // hx-ws reopens a hidden tab's socket without asking again (FACTS 14)
-  panel.dispatchEvent(new CustomEvent("link:closed"));
+  withCursor(); // hx-ws reopens a hidden tab's socket without asking again
   if (code === 1000 || code >= 4000) {
     ended = true;
     show("ended", say("closed"));
     panel.dispatchEvent(new CustomEvent("link:ended"));
     return;
   }
-  if (document.hidden) return;
-  // Full jitter, so that everybody who was cut at once does not come back at once: hx-ws is
-  // handed the delay that was drawn, since its own jitter is too narrow.
-  const ceiling = Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** (failures + 1));
-  const delay = Math.round(Math.random() * ceiling);
-  failures += 1;
-  Object.assign(connection.config, { reconnectDelay: delay, reconnectJitter: 0 });
+  if (document.hidden) {
+    panel.dispatchEvent(new CustomEvent("link:closed"));
+    return;
+  }
+  // hx-ws waits for the delay that is drawn here: its own jitter is too narrow.
+  Object.assign(connection.config, { reconnectDelay: lost(), reconnectJitter: 0 });
   connection.attempt = 0;
-  retryAt = Date.now() + delay;
-  countDown();
 });
 
 // Only a frame shows that the server can serve: one that accepts and closes again is no success.
@@ -97,21 +121,17 @@ panel.addEventListener("htmx:ws:after:message:incoming", () => {
   ticking = setTimeout(() => isOpen() && show("open", ""), 4000);
 });
 
-// A link can be dead without the browser knowing: after sleep, on a lost network. Closed here, it
-// is opened again by hx-ws.
+// A link can be dead without the browser knowing: after sleep, on a lost network.
 setInterval(() => {
-  if (isOpen() && Date.now() - heard > DEAD_AFTER) connection.socket.close();
+  if (isOpen() && Date.now() - heard > DEAD_AFTER) giveUp();
 }, 5000);
+addEventListener("offline", () => isOpen() && giveUp());
 
-// Back on line: do not wait for the timer. hx-ws looks after its socket on visibilitychange.
-addEventListener("online", () => {
-  if (!connection || isOpen() || ended) return;
-  clearTimeout(connection.timer);
-  document.dispatchEvent(new Event("visibilitychange"));
-});
+// Back on line: do not wait for the timer.
+addEventListener("online", reopen);
 
 // Leaving the page, hx-ws closes its socket and forgets it; from the back/forward cache the page
-// is processed anew and resumes from its cursor (FACTS 14).
+// is processed anew and resumes from its cursor.
 addEventListener("pagehide", () => {
   leaving = true;
 });

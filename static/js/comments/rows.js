@@ -6,6 +6,7 @@ import { say } from "./words.js";
 
 const AT_MOST = 220; // rows; pruned to KEPT while the reader is at the bottom
 const KEPT = 200;
+const WINDOW = 50; // comments that a reset brings at the least, where there are so many
 const NEAR = 48; // px from the bottom that still count as being at it
 const ANNOUNCE_EVERY = 5000; // ms between announcements to screen readers
 
@@ -130,8 +131,9 @@ panel.addEventListener("htmx:ws:after:message:incoming", (event) => {
 panel.addEventListener("htmx:ws:before:message:incoming", (event) => {
   const frame = event.detail.message.data;
   if (typeof frame !== "string" || !frame.includes('hx-target="#comments"')) return;
-  const [, first] = frame.match(/ data-number="(\d+)"/) ?? [];
-  setFloor(Number(first ?? 0), Boolean(first));
+  // A window that is not full is all there is.
+  const numbers = [...frame.matchAll(/ data-number="(\d+)"/g)];
+  setFloor(Number(numbers[0]?.[1] ?? 0), numbers.length >= WINDOW);
   unread = 0;
 });
 
