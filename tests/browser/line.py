@@ -62,10 +62,15 @@ class Line:
             far = socket.create_connection(self._to)
             with self._lock:
                 self._connections |= {near, far}
-            for source, target, is_answer in ((near, far, False), (far, near, True)):
-                threading.Thread(
-                    target=self._pump, args=(source, target, is_answer), daemon=True
-                ).start()
+            threading.Thread(target=self._carry, args=(near, far), daemon=True).start()
+
+    def _carry(self, near: socket.socket, far: socket.socket) -> None:
+        """Both directions, until both have ended."""
+        with near, far:
+            there = threading.Thread(target=self._pump, args=(near, far, False), daemon=True)
+            there.start()
+            self._pump(far, near, is_answer=True)
+            there.join()
 
     def _pump(self, source: socket.socket, target: socket.socket, is_answer: bool) -> None:
         with suppress(OSError):

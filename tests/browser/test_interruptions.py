@@ -256,3 +256,52 @@ def test_a_page_in_the_background_rests_and_resumes_exactly(
     ann.says("back again")
     assert ann.bodies == ["said meanwhile", "back again"]
     assert len(sockets) == 2
+
+
+# --- what only the page can notice ----------------------------------------------------------------
+
+
+def test_a_new_history_leaves_ones_own_comments_ones_own(
+    enter: Enter, site: Site, slug: str
+) -> None:
+    """A reset replaces the list; nothing older is offered where there is nothing older."""
+    ann = enter().open(slug)
+    ann.says("hello")
+    row = ann.row(1)
+    expect(row).to_have_class(re.compile(r"\bis-mine\b"))
+    before = ann.page.locator("#comments").get_attribute("data-cursor")
+    code, printed = site.command("new_epochs")
+    assert code == 0, printed
+    expect(ann.page.locator("#comments")).not_to_have_attribute("data-cursor", before or "")
+    expect(row).to_have_class(re.compile(r"\bis-mine\b"))
+    expect(ann.page.locator("#older")).to_be_hidden()
+
+
+def test_a_browser_that_says_it_is_offline_is_believed(enter: Enter, site: Site, slug: str) -> None:
+    ann = enter().may_lose_the_network()
+    ann.page.add_init_script(SHORT_DELAYS)
+    ann.open(slug)
+    ann.context.set_offline(True)
+    is_offline(ann)
+    ann.sends("typed without a network")
+    expect(ann.notice).to_contain_text("Not connected")
+    ann.context.set_offline(False)
+    ann.sees("typed without a network")
+    assert bodies_in(site, slug) == ["typed without a network"]
+
+
+def test_a_dead_link_that_the_browser_takes_for_alive_is_left(
+    ann: Visitor, line: Line, slug: str, ben: Person
+) -> None:
+    """No frame for 40 s: the page comes back by itself, and has what it missed."""
+    ann.page.clock.install()
+    ann.open(slug)
+    mark(ann)
+    line.swallow_answers()
+    ben.say(slug, "while the line was dead")
+    ann.page.clock.fast_forward(46_000)
+    is_offline(ann)
+    line.mend()
+    ann.page.clock.fast_forward(21_000)  # what it tried meanwhile may hang as well
+    ann.sees("while the line was dead")
+    was_not_reloaded(ann)

@@ -3,6 +3,7 @@
 
 import { say } from "./words.js";
 
+const CONNECT_WITHIN = 15_000; // ms
 const FIRST_DELAY = 1000; // ms; doubled with every failure in a row
 const LONGEST_DELAY = 30_000;
 const DEAD_AFTER = 40_000; // ms without a frame; the server's heartbeat comes every 15 to 17 s
@@ -24,6 +25,8 @@ let ticking = 0;
 export function isOpen() {
   return connection?.socket?.readyState === WebSocket.OPEN;
 }
+
+const isConnecting = () => connection?.socket?.readyState === WebSocket.CONNECTING;
 
 /** Send an action now; false when there is no connection to send it over. */
 export function send(action) {
@@ -54,6 +57,7 @@ function countDown() {
 panel.addEventListener("htmx:ws:before:connection", (event) => {
   connection = event.detail.connection;
   withCursor();
+  retryAt ||= Date.now();
   if (!failures && !wasOpen) show("connecting", say("connecting"));
 });
 
@@ -123,7 +127,9 @@ panel.addEventListener("htmx:ws:after:message:incoming", () => {
 
 // A link can be dead without the browser knowing: after sleep, on a lost network.
 setInterval(() => {
-  if (isOpen() && Date.now() - heard > DEAD_AFTER) giveUp();
+  const silent = isOpen() && Date.now() - heard > DEAD_AFTER;
+  const stuck = isConnecting() && Date.now() - retryAt > CONNECT_WITHIN;
+  if (silent || stuck) giveUp();
 }, 5000);
 addEventListener("offline", () => isOpen() && giveUp());
 
