@@ -95,7 +95,8 @@ async def test_a_second_signal_ends_a_process_at_once(make_site: MakeSite) -> No
         process.send_signal(signal.SIGTERM)
         code = await asyncio.to_thread(process.wait, 10)
         assert time.monotonic() - started < 1
-        assert code == 1, "a supervisor is told that this was no orderly end"
+        # By us, or where it was just ending, by the signal itself.
+        assert code in {1, -signal.SIGTERM}, "a supervisor is told that this was no orderly end"
 
 
 def test_silent_and_dripping_peers_are_cut(cut_off: "Future[list[float]]") -> None:

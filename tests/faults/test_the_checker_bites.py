@@ -36,7 +36,11 @@ def test_without_unique_keys_retries_are_stored_twice(make_fault_site: MakeFault
 def test_published_inside_the_transaction_what_is_rolled_back_is_seen(
     make_fault_site: MakeFaultSite,
 ) -> None:
-    report = run(make_fault_site, FAILING, "early,failing")
+    # On a machine that is starved a poll may meet the counter fallen back, and heal what was seen.
+    for _attempt in range(3):
+        report = run(make_fault_site, FAILING, "early,failing")
+        if not report.holds:
+            break
     assert not report.holds, report
     assert report.lost > 0 or any("not stored" in line for line in report.wrong), report
 
