@@ -305,3 +305,35 @@ def test_a_dead_link_that_the_browser_takes_for_alive_is_left(
     ann.page.clock.fast_forward(21_000)  # what it tried meanwhile may hang as well
     ann.sees("while the line was dead")
     was_not_reloaded(ann)
+
+
+def test_two_tabs_of_one_person_show_the_same_and_know_what_is_their_own(
+    enter: Enter, slug: str
+) -> None:
+    ann = enter().open(slug)
+    tab = Visitor(ann.context, ann.context.new_page(), ann.origin)
+    tab.open(slug)
+    number = ann.says("from the first tab")
+    tab.sees("from the first tab")
+    assert tab.says("from the second tab") > number
+    ann.sees("from the second tab")
+    for visitor in (ann, tab):
+        assert visitor.bodies == ["from the first tab", "from the second tab"]
+        expect(visitor.page.locator("#comments .is-mine")).to_have_count(2)
+
+
+def test_whose_cookies_are_cleared_reads_on_and_is_told_why_writing_fails(
+    ann: Visitor, line: Line, slug: str, ben: Person
+) -> None:
+    ann.open(slug)
+    mark(ann)
+    ann.context.clear_cookies()
+    line.cut()
+    is_offline(ann)
+    ben.say(slug, "said meanwhile")
+    line.mend()
+    ann.sees("said meanwhile")
+    ann.sends("still me?")
+    expect(ann.notice).to_contain_text("Reload the page")
+    expect(ann.box).to_have_value("still me?")
+    was_not_reloaded(ann)
