@@ -13,7 +13,10 @@ configuration, checks pongs, and bounds `drain()`. tests/test_websocket.py says 
 """
 
 import asyncio
+import fcntl
 import socket
+import sys
+import termios
 import zlib
 from collections import OrderedDict
 from contextlib import suppress
@@ -33,6 +36,11 @@ PING_SECONDS = 15.0  # between two pings of one socket; keeps idle ones alive th
 # A new socket waits up to two rounds (30 s) for its first ping, so a live one is heard of within
 # this; a silent one is met at the next look after it, within a minute.
 SILENT_AT_MOST = 44.0
+# A peer that takes less than this in that time, while data waits for it, is not reading. The kernel
+# alone may put up with it for half a minute, since windows open by a few bytes now and then.
+LEAST_TAKEN = 4 * 1024  # bytes
+TAKEN_WITHIN = 6.0  # seconds
+LOOK_SECONDS = 2.0
 UNACKNOWLEDGED_AT_MOST = 8_000  # ms that sent data may wait for the peer's kernel to take it
 SEND_BUFFER = 64 * 1024  # bytes in our kernel for a peer that does not read
 
@@ -122,6 +130,7 @@ class LiveStream(WSStream):
     also when its peer does not read and every `send` waits.
     """
 
+    looking: "asyncio.Task[None] | None" = None
     live: "dict[LiveStream, None]" = {}  # in the order of their coming, which the rounds keep
     pinging: "asyncio.Task[None] | None" = None
 
@@ -135,6 +144,8 @@ class LiveStream(WSStream):
 
         super().__init__(with_abort, *args, **kwargs)  # type: ignore[arg-type]
         self.heard = 0.0
+        self.waiting_since = 0.0  # when data began to wait for the peer, 0 while none does
+        self.taken = 0  # bytes that the peer's kernel had acknowledged by then
 
     async def handle(self, event: Event) -> None:
         if isinstance(event, Body | Data):
@@ -152,6 +163,8 @@ class LiveStream(WSStream):
         self.live[self] = None
         if LiveStream.pinging is None or LiveStream.pinging.done():
             LiveStream.pinging = loop.create_task(_ping_all())
+        if LiveStream.looking is None or LiveStream.looking.done():
+            LiveStream.looking = loop.create_task(_look_at_all())
 
     def abort(self) -> None:
         """End the connection without waiting for its peer."""
@@ -166,6 +179,24 @@ class LiveStream(WSStream):
             return None
         transport: asyncio.WriteTransport = protocol.send.__self__.writer.transport  # type: ignore[attr-defined]
         return transport
+
+    def is_not_reading(self, now: float) -> bool:
+        """Whether data waits for the peer for TAKEN_WITHIN, and it took next to nothing of it."""
+        transport = self._transport()
+        if transport is None or transport.is_closing():
+            return False
+        peer = transport.get_extra_info("socket")
+        if peer.family == socket.AF_UNIX or not bytes_waiting(peer):
+            self.waiting_since = 0.0
+            return False
+        taken = bytes_taken(peer)
+        if not self.waiting_since:
+            self.waiting_since, self.taken = now, taken
+        elif now - self.waiting_since >= TAKEN_WITHIN:
+            if taken - self.taken < LEAST_TAKEN:
+                return True
+            self.waiting_since, self.taken = now, taken
+        return False
 
     async def ping(self) -> None:
         if self.state is ASGIWebsocketState.CONNECTED and not self.closed:
@@ -200,6 +231,28 @@ async def _ping_all() -> None:
             task = loop.create_task(stream.ping())
             waiting.add(task)
             task.add_done_callback(waiting.discard)
+
+
+async def _look_at_all() -> None:
+    """Abort the sockets whose peers do not read; one look in LOOK_SECONDS at all of them."""
+    loop = asyncio.get_running_loop()
+    while LiveStream.live:
+        await asyncio.sleep(LOOK_SECONDS)
+        for stream in list(LiveStream.live):
+            if stream.is_not_reading(loop.time()):
+                stream.abort()
+
+
+def bytes_waiting(peer: socket.socket) -> int:
+    """How much of what we sent the peer's kernel has not acknowledged (SIOCOUTQ)."""
+    answer = fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, bytes(4))
+    return int.from_bytes(answer, sys.byteorder)
+
+
+def bytes_taken(peer: socket.socket) -> int:
+    """How much it has acknowledged since the beginning (tcpi_bytes_acked in Linux's tcp_info)."""
+    info = peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128)
+    return int.from_bytes(info[120:128], sys.byteorder)
 
 
 def _bound_waiting(peer: socket.socket) -> None:
