@@ -25,6 +25,7 @@ class Deaf:
     """Connects, asks for everything, and never reads a byte."""
 
     def __init__(self, port: int, slug: str, number: int) -> None:
+        self.server = port
         self.socket = socket.socket()
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         self.socket.connect(("127.0.0.1", port))
@@ -34,7 +35,8 @@ class Deaf:
 
 def held(server: int, peers: list[Deaf]) -> int:
     """How many of the peers a server still keeps, as the kernel has its side of them."""
-    ports = {peer.socket.getsockname()[1] for peer in peers}
+    # Two connections may share a port at this end when they go to different servers.
+    ports = {peer.socket.getsockname()[1] for peer in peers if peer.server == server}
     found = 0
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         local, remote, state = line.split()[1:4]
