@@ -138,3 +138,15 @@ PHONE: dict[str, Any] = {
 NARROW: dict[str, Any] = PHONE | {"viewport": {"width": 320, "height": 568}}
 
 __all__ = ["NARROW", "PHONE", "WIDE", "Enter", "launch"]
+
+
+@pytest.fixture
+def ben(site: Site, slug: str) -> Person:
+    """Somebody else, without a browser, who goes on commenting."""
+    return Person(site).open(slug)
+
+
+@pytest.fixture
+def mona(site: Site, slug: str) -> Person:
+    """The video's moderator, without a browser."""
+    return Person(site).sign_in("mona").open(slug)

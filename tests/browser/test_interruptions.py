@@ -27,17 +27,6 @@ def ann(enter: Enter, line: Line) -> Visitor:
     return visitor
 
 
-@pytest.fixture
-def ben(site: Site, slug: str) -> Person:
-    """Somebody else, who goes on commenting."""
-    return Person(site).open(slug)
-
-
-@pytest.fixture
-def mona(site: Site, slug: str) -> Person:
-    return Person(site).sign_in("mona").open(slug)
-
-
 def is_offline(visitor: Visitor) -> None:
     expect(visitor.page.locator("#link-state")).to_have_text(OFFLINE)
 

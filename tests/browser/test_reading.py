@@ -15,16 +15,6 @@ from tests.client import Person
 from tests.servers import Site
 
 
-@pytest.fixture
-def ben(site: Site, slug: str) -> Person:
-    return Person(site).open(slug)
-
-
-@pytest.fixture
-def mona(site: Site, slug: str) -> Person:
-    return Person(site).sign_in("mona").open(slug)
-
-
 def scrolls_to_the_top(visitor: Visitor) -> None:
     visitor.stream.focus()
     visitor.page.keyboard.press("Home")

@@ -32,9 +32,6 @@ let underway = null; // while an older page is on its way: states that overtook 
 let top = 0; // where the stream was scrolled to last
 let unannounced = [];
 
-/** Whether the reader follows the newest comments. */
-export const isFollowing = () => following;
-
 /** Go to the newest comment and stay there. */
 export function toBottom() {
   following = true;
