@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from playwright.sync_api import WebSocket, expect
+from playwright.sync_api import Route, WebSocket, expect
 
 from tests import world
 from tests.browser import past
@@ -42,6 +42,22 @@ def was_not_reloaded(visitor: Visitor) -> None:
 
 def bodies_in(site: Site, slug: str) -> list[str]:
     return [comment["body"] for comment in site.call(world.comments_of, slug)]
+
+
+@pytest.mark.parametrize("late", ["htmx.min", "hx-ws.min", "hx-upsert.min", "link"])
+def test_a_page_whose_scripts_come_late_and_out_of_order_is_live(
+    enter: Enter, slug: str, late: str
+) -> None:
+    ann = enter()
+    held: list[Route] = []
+    ann.page.route(re.compile(rf"/{late}\.[0-9a-f]*\.?js"), lambda route: held.append(route))
+    ann.page.goto(f"{ann.origin}/videos/{slug}/", wait_until="commit")
+    eventually(lambda: bool(held), lambda: f"{late} is asked for", ann.page)
+    # All that does not wait for it has been run.
+    ann.page.evaluate("() => new Promise(done => setTimeout(done, 300))")
+    held[0].continue_()
+    ann.is_live()
+    ann.says("after all")
 
 
 def test_after_a_cut_the_page_is_exact_and_what_was_written_is_sent_once(
