@@ -1,6 +1,6 @@
 """From what a client sent to a verb, for the socket and the plain form alike."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 
 from comments import services
 from comments.errors import Code, Refused
-from comments.identity import Actor
+from comments.identity import Actor, actors_of_sessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,15 @@ class Outcome:
 
     number: int | None = None
     name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A client's frame, and from whom: the session behind the socket, the address's hash."""
+
+    session_key: str | None
+    address: str
+    fields: Mapping[str, Any]
 
 
 def _post(
@@ -57,3 +66,16 @@ def perform(
     if by_form and action == "post":
         return _post(actor, stream_id, fields, by_form=True)
     return ACTIONS[action](actor, stream_id, fields)
+
+
+def perform_posts(stream_id: int, posts: Sequence[Sent]) -> list[Outcome | Refused]:
+    """Post what several sockets sent, in one transaction; each has its own outcome."""
+    actors = actors_of_sessions([(sent.session_key, sent.address) for sent in posts])
+    drafts = [
+        services.Draft(actor, fields.get("body"), fields.get("key"), fields.get("name"))
+        for actor, fields in zip(actors, (sent.fields for sent in posts), strict=True)
+    ]
+    return [
+        outcome if isinstance(outcome, Refused) else Outcome(number=outcome.number)
+        for outcome in services.post_many(stream_id, drafts)
+    ]

@@ -17,6 +17,7 @@ from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
 from comments import actions, limits, services
+from comments.commits import group_commit
 from comments.errors import Code, Refused
 from comments.fanout import fanout
 from comments.hub import Seat
@@ -108,9 +109,11 @@ class CommentConsumer(AsyncWebsocketConsumer):
         fields: Fields = {}
         try:
             fields = parse_frame(text_data)
-            outcome = await in_database(_perform, ACTING)(
-                self._session_key(), self.address, self.stream_id, fields
-            )
+            sent = actions.Sent(self._session_key(), self.address, fields)
+            if fields.get("action") == "post":
+                outcome = await group_commit.post(self.stream_id, sent)
+            else:
+                outcome = await in_database(_perform, ACTING)(self.stream_id, sent)
             answer = {"key": shown_key(fields), "action": fields["action"], "outcome": outcome}
             await self.send(render_to_string("comments/_answer.html", answer))
         except Refused as refusal:
@@ -184,8 +187,6 @@ def _enter(slug: str, user: User | None) -> tuple[int, bool] | None:
     return None if stream is None else (stream.pk, Actor(None, user).can_moderate(stream))
 
 
-def _perform(
-    session_key: str | None, address: str, stream_id: int, fields: Fields
-) -> actions.Outcome:
-    actor: Actor = actor_of_session(session_key, address)
-    return actions.perform(actor, stream_id, fields)
+def _perform(stream_id: int, sent: actions.Sent) -> actions.Outcome:
+    actor = actor_of_session(sent.session_key, sent.address)
+    return actions.perform(actor, stream_id, sent.fields)

@@ -201,10 +201,9 @@ class Hub:
         if message["epoch"] != self.epoch:
             self.heal()
             return
-        change = Change(message["change"], message["number"], message["public"], message["staff"])
-        if change.change <= self.head:
-            return
-        self.early[change.change] = change
+        for change in map(Change.of_message, message["changes"]):
+            if change.change > self.head:
+                self.early[change.change] = change
         self._take_early()
         if self.early:
             self.heal(after=GAP_SECONDS)

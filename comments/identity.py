@@ -5,6 +5,7 @@ reads session, account and viewer anew, so signing out, a new password, a demoti
 deactivation count from the next action on. What an open socket is sent follows by the safety poll.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -101,7 +102,8 @@ def actor_of_request(request: HttpRequest) -> Actor:
         request.META.get("REMOTE_ADDR") or "",
     )
     user = _account(request.user)
-    viewer = _viewer_of(request.session, user)
+    kept = request.session.get(SESSION_VIEWER, 0)
+    viewer = _own(Viewer.objects.select_related("user").filter(pk=kept).first(), user)
     if viewer is None:
         viewer = _new_viewer(user)
         request.session[SESSION_VIEWER] = viewer.pk
@@ -110,14 +112,28 @@ def actor_of_request(request: HttpRequest) -> Actor:
 
 def actor_of_session(session_key: str | None, address: str) -> Actor:
     """Who is behind a socket's session now; without viewer when the session has ended."""
-    if not session_key:
-        return Actor(None, None, address)
+    (actor,) = actors_of_sessions([(session_key, address)])
+    return actor
+
+
+def actors_of_sessions(sockets: Sequence[tuple[str | None, str]]) -> list[Actor]:
+    """Who is behind each session key, at each address. Two queries for all of them, and those
+    that Django's `get_user` makes for each that is signed in."""
     # The database's own sessions, not the cached ones that pages use: a sign-out counts here and
     # now, also where the cache could not be reached to forget it.
-    session: SessionBase = SessionStore(session_key)
-    # get_user checks backend, password hash and is_active, and asks nothing else of a request.
-    user = _account(get_user(cast("HttpRequest", _WithSession(session))))
-    return Actor(_viewer_of(session, user), user, address)
+    rows = Session.objects.filter(
+        session_key__in={key for key, _address in sockets if key}, expire_date__gt=timezone.now()
+    )
+    sessions = {row.session_key: _ReadSession(row) for row in rows}
+    viewers = Viewer.objects.select_related("user").in_bulk(
+        {session[SESSION_VIEWER] for session in sessions.values() if SESSION_VIEWER in session}
+    )
+    people: dict[str | None, tuple[Viewer | None, User | None]] = {}
+    for key, session in sessions.items():
+        # get_user checks backend, password hash and is_active, and asks nothing else of a request.
+        user = _account(get_user(cast("HttpRequest", _WithSession(session))))
+        people[key] = _own(viewers.get(session.get(SESSION_VIEWER)), user), user
+    return [Actor(*people.get(key, (None, None)), address) for key, address in sockets]
 
 
 def actor_of_account(user: User) -> Actor:
@@ -144,6 +160,18 @@ def claim(session: SessionBase, user: User) -> None:
         session[SESSION_VIEWER] = viewer.pk
 
 
+class _ReadSession(SessionStore):
+    """A session whose row has been read."""
+
+    def __init__(self, row: Session) -> None:
+        super().__init__(row.session_key)
+        self.row = row
+
+    def load(self) -> dict[str, Any]:
+        decoded: dict[str, Any] = self.row.get_decoded()
+        return decoded
+
+
 class _WithSession:
     def __init__(self, session: SessionBase) -> None:
         self.session = session
@@ -157,10 +185,8 @@ def _account(user: User | AnonymousUser | Any) -> User | None:
     return user if isinstance(user, User) and user.is_active else None
 
 
-def _viewer_of(session: SessionBase, user: User | None) -> Viewer | None:
+def _own(viewer: Viewer | None, user: User | None) -> Viewer | None:
     """The session's viewer, if it still belongs to whom the session belongs to."""
-    if (pk := session.get(SESSION_VIEWER)) is not None:
-        viewer = Viewer.objects.select_related("user").filter(pk=pk).first()
-        if viewer is not None and viewer.user == user:
-            return viewer
+    if viewer is not None and viewer.user == user:
+        return viewer
     return viewer_of_account(user) if user else None

@@ -3,11 +3,12 @@ them. How much each allows is a setting (docs/settings.md)."""
 
 import ipaddress
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from django.utils.translation import ngettext
@@ -55,37 +56,63 @@ def address_of(headers: Mapping[str, str], peer: str) -> str:
     return salted_hmac("comments.address", address.packed, algorithm="sha256").hexdigest()[:32]
 
 
-def flood_per_viewer(author: Viewer) -> None:
+class Flood:
+    """A limit on how many comments one author, or one address, posts in a while.
+
+    The comments themselves are the count: no second store to lose, and all processes see it. One
+    viewer's posts run one after another, so theirs is exact; of one address as many more may pass
+    as are committed by other viewers in the same moment.
+    """
+
+    def __init__(self, rate: Rate | None, field: str, values: Collection[int | str]) -> None:
+        """Count the recent comments whose `field` is one of `values`, in one query."""
+        self.rate = rate
+        self.field = field
+        self.counts: Counter[int | str] = Counter()
+        self.added: Counter[int | str] = Counter()
+        if rate is not None:
+            recent = self._recent(rate).filter(**{f"{field}__in": values}).order_by()
+            self.counts.update(dict(recent.values_list(field).annotate(count=Count("pk"))))
+
+    def require(self, value: int | str) -> None:
+        """Refuse (`too_fast`) when `rate.count` are within the last `rate.seconds`."""
+        if self.rate is None or self.counts[value] + self.added[value] < self.rate.count:
+            return
+        # Those of this batch are the latest; what the wait depends on may lie behind them.
+        behind = self.rate.count - self.added[value] - 1
+        window = timedelta(seconds=self.rate.seconds)
+        if behind < 0:
+            raise too_fast(window.total_seconds())
+        recent = self._recent(self.rate).filter(**{self.field: value}).order_by("-posted_at")
+        for posted_at in recent.values_list("posted_at", flat=True)[behind : behind + 1]:
+            _require_time_since(posted_at, window)
+
+    def add(self, value: int | str) -> None:
+        """One more by `value` is about to be written."""
+        self.added[value] += 1
+
+    @staticmethod
+    def _recent(rate: Rate) -> QuerySet[Comment]:
+        return Comment.objects.filter(
+            posted_at__gt=timezone.now() - timedelta(seconds=rate.seconds)
+        )
+
+
+def flood_per_viewer(viewers: Collection[int]) -> Flood:
     """RATE_VIEWER, 5 comments per 10 s: over all tabs, videos and processes of one viewer."""
-    _require_rate(Comment.objects.filter(author=author), settings.RATE_VIEWER)
+    return Flood(settings.RATE_VIEWER, "author", viewers)
 
 
-def flood_per_address(address: str) -> None:
+def flood_per_address(addresses: Collection[str]) -> Flood:
     """RATE_ADDRESS, 30 comments per 10 s: over all viewers behind one address."""
-    if address:
-        _require_rate(Comment.objects.filter(address=address), settings.RATE_ADDRESS)
+    # Where there is none (a unix socket, a management command) there is nothing to count.
+    return Flood(settings.RATE_ADDRESS, "address", [a for a in addresses if a])
 
 
 def renames(viewer: Viewer) -> None:
     """One change of name per 5 s and viewer; off with RATE_VIEWER=off."""
     if viewer.renamed_at and settings.RATE_VIEWER is not None:
         _require_time_since(viewer.renamed_at, timedelta(seconds=SECONDS_BETWEEN_RENAMES))
-
-
-def _require_rate(comments: QuerySet[Comment], rate: Rate | None) -> None:
-    """Refuse (`too_fast`) when `rate.count` of `comments` are within the last `rate.seconds`.
-
-    The comments themselves are the count: no second store to lose, and all processes see it. One
-    viewer's posts run one after another, so theirs is exact; of one address as many more may pass
-    as are committed by other viewers in the same moment.
-    """
-    if rate is None:
-        return
-    window = timedelta(seconds=rate.seconds)
-    recent = comments.filter(posted_at__gt=timezone.now() - window).order_by("-posted_at")
-    oldest_that_counts = recent.values_list("posted_at", flat=True)[rate.count - 1 : rate.count]
-    for posted_at in oldest_that_counts:
-        _require_time_since(posted_at, window)
 
 
 def _require_time_since(moment: datetime, window: timedelta) -> None:

@@ -75,9 +75,10 @@ class Stream(models.Model):
         """Whether comments are taken now."""
         return self.accepting and self.video.state != Video.State.ENDED
 
-    def advance(self) -> int:
-        """Take the next change number; the row stays locked until the transaction ends."""
-        self.head = F("head") + 1
+    def advance(self, by: int = 1) -> int:
+        """Take the next `by` change numbers; the row stays locked until the transaction ends.
+        The last of them."""
+        self.head = F("head") + by
         self.save(update_fields=["head"])  # UPDATE ... RETURNING: head is the new number again
         return self.head
 

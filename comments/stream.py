@@ -7,6 +7,7 @@ or reordered on its way: `catch_up` reads the same states from the database.
 import asyncio
 import logging
 from dataclasses import dataclass, replace
+from typing import Any
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
@@ -52,6 +53,16 @@ class Change:
     public: str
     staff: str
 
+    def message(self) -> list[int | str | None]:
+        """As it is sent through the channel layer; a staff's rendering only where it differs."""
+        staff = None if self.staff is self.public else self.staff
+        return [self.change, self.number, self.public, staff]
+
+    @classmethod
+    def of_message(cls, message: list[Any]) -> "Change":
+        change, number, public, staff = message
+        return cls(change, number, public, public if staff is None else staff)
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -68,11 +79,24 @@ class Batch:
 
 def fragment(comment: Comment, *, staff: bool) -> str:
     """The comment's `<li>` for one audience. Nothing in it depends on who looks at it."""
+    shown = staff or not comment.is_removed
+    pieces = parts(comment.body) if shown else []
+    # Plain values: looking up attributes through the template is most of what a rendering costs.
     return get_template("comments/_comment.html").render(
         {
-            "comment": comment,
-            "parts": parts(comment.body) if staff or not comment.is_removed else [],
-            "staff": staff,
+            "number": str(comment.number),
+            "change": str(comment.change),
+            "handle": comment.author.handle,
+            "colour": str(comment.author.colour),
+            "name": comment.author_name,
+            "badge": comment.badge,
+            "removed": comment.is_removed,
+            "removed_by": comment.removed_by,
+            "shown": shown,
+            "body": comment.body,
+            "parts": pieces if any(piece.url for piece in pieces) else None,
+            "posted_at": comment.posted_at.isoformat(),
+            "clock": f"{comment.posted_at:%H:%M}",
         }
     )
 
@@ -159,22 +183,20 @@ def attach(loop: asyncio.AbstractEventLoop) -> None:
     _loop = loop
 
 
-def publish(comment: Comment) -> None:
-    """Tell every process about a comment's new state. Called after the commit, never raises.
+def publish(comments: list[Comment]) -> None:
+    """Tell every process about new states of one stream's comments, in order of change. Called
+    after the commit, never raises.
 
     Does not block the poster: in a serving process the message is sent from its event loop. A
-    publication that fails is counted; the hubs find the change by their safety poll.
+    publication that fails is counted; the hubs find the changes by their safety poll.
     """
-    change = render(comment)
+    changes = [render(comment) for comment in comments]
     _ring(
-        comment.stream_id,
+        comments[0].stream_id,
         {
-            "type": "change",
-            "epoch": comment.stream.epoch,
-            "change": change.change,
-            "number": change.number,
-            "public": change.public,
-            "staff": change.staff,
+            "type": "changes",
+            "epoch": comments[0].stream.epoch,
+            "changes": [change.message() for change in changes],
         },
     )
 

@@ -208,11 +208,12 @@ def database(name: str, *, default: str) -> dict[str, Any]:
             refuse(name, "names a database in memory, which no two threads share", instead)
         return config | {
             # Writers queue at BEGIN instead of failing at their first write (IMMEDIATE);
-            # WAL lets readers go on meanwhile; waits are bounded at 5 s.
+            # WAL lets readers go on meanwhile; waits are bounded at 5 s. FULL: what is acknowledged
+            # is on the disk; the posts of one moment share the wait for it.
             "OPTIONS": {
                 "transaction_mode": "IMMEDIATE",
                 "timeout": 5,
-                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
                 " PRAGMA busy_timeout=5000;",
             },
         }

@@ -4,6 +4,7 @@ import signal
 import time
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -13,6 +14,7 @@ from comments import services
 from comments import stream as comment_stream
 from comments.identity import Actor, actor_of_account
 from comments.models import Comment, Stream, Viewer, new_epoch
+from comments.stream import Change
 from tests import world
 from tests.client import Person, Socket
 from tests.conftest import MakeSite
@@ -50,16 +52,22 @@ def ring_badly(slug: str) -> None:
         author = Actor(Viewer.objects.create())
         for n in range(4):
             services.post(author, stream.pk, f"badly {n}", str(uuid.uuid4()))
-        services.remove(mona, stream.pk, rung[1][1]["number"])
-        services.remove(mona, stream.pk, rung[2][1]["number"])
-        services.restore(mona, stream.pk, rung[2][1]["number"])
+        services.remove(mona, stream.pk, rung_for(rung[1]).number)
+        services.remove(mona, stream.pk, rung_for(rung[2]).number)
+        services.restore(mona, stream.pk, rung_for(rung[2]).number)
     finally:
         comment_stream._ring = ring
-    first = rung[0][1]["change"]
+    first = rung_for(rung[0]).change
     for change in (2, 2, 0, 6, 4, 0, 1, 6, 5, 2, 0):  # never 3
-        stream_id, message = rung[change]
-        assert message["change"] == first + change
-        ring(stream_id, message)
+        assert rung_for(rung[change]).change == first + change
+        ring(*rung[change])
+
+
+def rung_for(call: Any) -> Change:
+    """The change that one message tells of."""
+    _stream_id, message = call
+    (change,) = message["changes"]
+    return Change.of_message(change)
 
 
 def new_history(slug: str) -> None:

@@ -186,7 +186,7 @@ def test_nobody_posts_without_a_viewer(stream: Stream) -> None:
 def test_a_busy_database_is_a_refusal_to_try_again(
     stream: Stream, anon: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def busy(self: Stream) -> int:
+    def busy(self: Stream, by: int = 1) -> int:
         raise OperationalError("canceling statement due to lock timeout")
 
     monkeypatch.setattr(Stream, "advance", busy)

@@ -14,6 +14,7 @@ from comments import services
 from comments.errors import Refused
 from comments.identity import Actor
 from comments.models import Comment, Stream
+from comments.services import posting
 from tests import test_commit_order, test_hub, test_text
 from tests.client import Person
 from tests.conftest import MakeSite
@@ -33,7 +34,7 @@ def test_without_the_key_a_retry_posts_twice(
         return Comment.objects.count()
 
     assert retry() == 1
-    monkeypatch.setattr(services, "parse_key", lambda key: uuid.uuid4())
+    monkeypatch.setattr(posting, "parse_key", lambda key: uuid.uuid4())
     assert retry() == 3
 
 
@@ -89,7 +90,8 @@ def without_the_lock(slug: str) -> list[int]:
     """The scenario of test_commit_order with numbers that are taken before the row is locked."""
     numbers = itertools.count(1)
 
-    def advance(self: Stream) -> int:
+    def advance(self: Stream, by: int = 1) -> int:
+        assert by == 1
         number = next(numbers)
         if number > 1:  # the first one is late with it, as a sequence would allow
             Stream.objects.filter(pk=self.pk).update(head=Greatest(F("head"), number))

@@ -61,18 +61,18 @@ def tell() -> None:
 
 
 def watch_publications() -> None:
-    """Every change passes `services._publish` inside its transaction: the place to freeze."""
-    from comments import services
+    """Every change passes `common.publish` inside its transaction: the place to freeze."""
+    from comments.services import common
 
-    publish = services._publish
+    publish = common.publish
 
-    def published(comment: Any) -> None:
-        publish(comment)
+    def published(comments: Any) -> None:
+        publish(comments)
         if _freeze_next.is_set():
             _freeze_next.clear()
             os.kill(os.getpid(), signal.SIGSTOP)
 
-    services._publish = published
+    common.publish = published
 
 
 # --- Sabotage -----------------------------------------------------------------------------------
@@ -86,12 +86,13 @@ def without_gap_detection() -> None:
     receive = Hub.receive
 
     def careless(self: Hub, message: dict[str, Any]) -> None:
-        if message.get("type") != "change":
+        if message.get("type") != "changes":
             receive(self, message)
-        elif message["change"] > self.head:
-            fields = ("change", "number", "public", "staff")
-            self._append(Change(*(message[field] for field in fields)))
-            self._schedule()
+            return
+        for change in map(Change.of_message, message["changes"]):
+            if change.change > self.head:
+                self._append(change)
+                self._schedule()
 
     Hub.receive = careless  # type: ignore[method-assign]
     Hub.heal = lambda self, **_: None  # type: ignore[method-assign]
@@ -113,24 +114,25 @@ def without_unique_keys() -> None:
 
 
 def publishing_before_the_commit() -> None:
-    from comments import services, stream
+    from comments import stream
+    from comments.services import common
 
-    services._publish = lambda comment: stream.publish(comment)
+    common.publish = stream.publish
 
 
 def failing_transactions() -> None:
     """Some transactions fail at their very end, as when the database goes away."""
-    from comments import services
+    from comments.services import common
 
-    publish = services._publish
+    publish = common.publish
     chance = random.Random(os.getpid())
 
-    def publish_and_perhaps_fail(comment: Any) -> None:
-        publish(comment)
+    def publish_and_perhaps_fail(comments: Any) -> None:
+        publish(comments)
         if chance.random() < FAILING:
             raise OperationalError("sabotage")
 
-    services._publish = publish_and_perhaps_fail
+    common.publish = publish_and_perhaps_fail
 
 
 SABOTAGE = {

@@ -23,6 +23,7 @@ from comments.errors import Code, Refused
 from comments.hub import Hub, Seat
 from comments.identity import Actor, actor_of_account
 from comments.models import Comment, Stream, Viewer, new_epoch
+from comments.services import common
 from comments.stream import Cursor
 from tests.faults.frames import Page, parse
 
@@ -109,17 +110,17 @@ class History:
 
     def fail(self, _which: int) -> None:
         """A transaction that takes a number and is rolled back."""
-        publish = services._publish
+        publish = common.publish
 
-        def fail(comment: Comment) -> None:
+        def fail(comments: list[Comment]) -> None:
             raise Refused(Code.CLOSED, "")
 
-        services._publish = fail
+        common.publish = fail
         try:
             with suppress(Refused):
                 self.post(0)
         finally:
-            services._publish = publish
+            common.publish = publish
 
     def _moderate(self, verb: Callable[..., Any], which: int) -> None:
         numbers = list(

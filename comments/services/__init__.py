@@ -1,0 +1,13 @@
+"""The verbs. Nobody else writes streams' numbers, comments, or viewers' names.
+
+Each verb takes who acts, checks every rule, writes in one transaction and publishes after the
+commit. Each raises `Refused` with its code where a rule forbids it, and then has changed nothing.
+The doors (socket, form, admin, command) parse, call one of these, and show the outcome.
+"""
+
+from comments.services.common import busy
+from comments.services.moderation import remove, restore
+from comments.services.naming import rename
+from comments.services.posting import Draft, parse_key, post, post_many
+
+__all__ = ["Draft", "busy", "parse_key", "post", "post_many", "remove", "rename", "restore"]

@@ -1,0 +1,66 @@
+"""What every verb stands on: its transaction, who acts, and the publication after the commit."""
+
+import logging
+from collections.abc import Callable
+from functools import partial, wraps
+
+from django.db import InterfaceError, OperationalError, transaction
+from django.utils.translation import gettext as _
+
+from comments import stream
+from comments.errors import Code, Refused
+from comments.identity import Actor
+from comments.models import Comment, Viewer
+
+logger = logging.getLogger(__name__)
+
+
+def verb[**P, R](function: Callable[P, R]) -> Callable[P, R]:
+    """One transaction; a database that is busy or gone is a refusal to try again, not a crash."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            with transaction.atomic():
+                return function(*args, **kwargs)
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("%s: the database failed: %s", function.__name__, error)
+            raise busy() from error
+
+    return run
+
+
+def busy() -> Refused:
+    """The refusal when the database is locked for too long, restarts, or is gone."""
+    sentence = _("The site is very busy. Nothing was lost; please try again.")
+    return Refused(Code.TRY_AGAIN, sentence, retry_after=2)
+
+
+def require_viewer(actor: Actor) -> Viewer:
+    if actor.viewer is None:
+        raise nobody()
+    return actor.viewer
+
+
+def nobody() -> Refused:
+    """The refusal when there is no viewer behind an action any more."""
+    return Refused(Code.SIGN_IN_REQUIRED, _("Your session has ended. Reload the page to go on."))
+
+
+def lock_viewers(viewers: set[int]) -> dict[int, Viewer]:
+    """The viewers' rows by id, locked: one viewer's verbs run one after another, in every tab.
+
+    In the order of their ids, so that two batches never wait for each other.
+    """
+    locked = (
+        Viewer.objects.select_for_update(of=("self",), no_key=True)
+        .select_related("user")
+        .filter(pk__in=viewers)
+        .order_by("pk")
+    )
+    return {viewer.pk: viewer for viewer in locked}
+
+
+def publish(comments: list[Comment]) -> None:
+    """Tell every page about new states of one stream's comments, once they are committed."""
+    transaction.on_commit(partial(stream.publish, comments), robust=True)

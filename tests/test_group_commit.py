@@ -1,0 +1,160 @@
+"""Posts of one moment share a transaction; each is acknowledged after it, and refused alone."""
+
+import asyncio
+import uuid
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from django.db import connection
+from pytest_django.fixtures import Settings
+
+from comments import commits, services
+from comments import stream as comment_stream
+from comments.actions import Outcome, Sent
+from comments.commits import GroupCommit
+from comments.errors import Code, Refused
+from comments.identity import Actor
+from comments.models import Comment, Stream, Viewer
+from comments.services import Draft
+from streamsite.env import Rate
+from tests.client import Person
+from tests.conftest import MakeSite
+
+POSTERS = 40
+
+
+def draft(actor: Actor, body: object = "hello", key: object = None, **fields: Any) -> Draft:
+    return Draft(actor, body, key or str(uuid.uuid4()), **fields)
+
+
+def codes(outcomes: list[Comment | Refused]) -> list[int | Code]:
+    """Numbers of what stands, codes of what was refused."""
+    return [o.code if isinstance(o, Refused) else o.number for o in outcomes]
+
+
+@pytest.fixture
+def others(people: None) -> list[Actor]:
+    return [Actor(Viewer.objects.create(), address="elsewhere") for _ in range(6)]
+
+
+def test_each_has_its_own_outcome_and_refusals_take_no_number(
+    stream: Stream, anon: Actor, alice: Actor, others: list[Actor]
+) -> None:
+    drafts = [
+        draft(anon, "one"),
+        draft(others[0], " "),
+        draft(alice, "two"),
+        draft(others[1], "x" * 501),
+        draft(Actor(None), "nobody"),
+        draft(others[2], "three", "no uuid"),
+        draft(others[3], "three", name="alice"),
+        draft(others[3], "three", name="Somebody New"),
+    ]
+    outcomes = services.post_many(stream.pk, drafts)
+    assert codes(outcomes) == [
+        1, Code.EMPTY, 2, Code.TOO_LONG, Code.SIGN_IN_REQUIRED, Code.MALFORMED, Code.NOT_ALLOWED, 3,
+    ]  # fmt: skip
+    written = Comment.objects.order_by("number").values_list("body", "author_name", "change")
+    assert list(written) == [("one", "Anon", 1), ("two", "alice", 2), ("three", "Somebody New", 3)]
+    stream.refresh_from_db()
+    assert stream.head == 3
+
+
+def test_a_key_that_comes_twice_in_a_moment_is_one_comment(stream: Stream, anon: Actor) -> None:
+    key = str(uuid.uuid4())
+    outcomes = services.post_many(stream.pk, [draft(anon, "once", key), draft(anon, "once", key)])
+    assert codes(outcomes) == [1, 1]
+    assert Comment.objects.count() == 1
+
+
+def test_the_limits_count_what_is_in_the_same_transaction(
+    stream: Stream, anon: Actor, others: list[Actor], settings: Settings
+) -> None:
+    """5 per viewer and 30 per address; six viewers share one address."""
+    settings.RATE_ADDRESS = Rate(30, 10)
+    services.post(anon, stream.pk, "before", str(uuid.uuid4()))
+    flood = services.post_many(stream.pk, [draft(anon) for _ in range(6)])
+    assert codes(flood) == [2, 3, 4, 5, Code.TOO_FAST, Code.TOO_FAST]
+    refusal = flood[-1]
+    assert isinstance(refusal, Refused)
+    assert refusal.retry_after in range(1, 11)
+    together = services.post_many(
+        stream.pk, [draft(other) for other in others[:-1] for _ in range(5)]
+    )
+    assert codes(together) == list(range(6, 31))
+    services.post_many(stream.pk, [draft(others[-1]) for _ in range(5)])
+    another = Actor(Viewer.objects.create(), address="elsewhere")
+    assert codes(services.post_many(stream.pk, [draft(another)])) == [Code.TOO_FAST]
+
+
+def test_a_whole_transaction_is_one_message(
+    stream: Stream, others: list[Actor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rung: list[Any] = []
+    monkeypatch.setattr(comment_stream, "_ring", lambda *call: rung.append(call))
+    services.post_many(stream.pk, [draft(other) for other in others])
+    services.post_many(stream.pk, [draft(others[0], "")])  # nothing to tell
+    ((_stream_id, message),) = rung
+    assert [change[0] for change in message["changes"]] == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_number_of_queries_does_not_grow_with_the_posts(
+    stream: Stream, others: list[Actor], django_assert_num_queries: Any
+) -> None:
+    with django_assert_num_queries(8):  # begin, rules 5, number, comments
+        services.post_many(stream.pk, [draft(others[0])])
+    with django_assert_num_queries(8):
+        services.post_many(stream.pk, [draft(other) for other in others])
+
+
+async def test_a_mistake_that_one_post_meets_costs_the_others_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def perform(stream_id: int, posts: list[Sent]) -> list[Outcome | Refused]:
+        if any(sent.fields["body"] == "poison" for sent in posts):
+            raise ZeroDivisionError
+        return [Outcome(number=sent.fields["n"]) for sent in posts]
+
+    monkeypatch.setattr(commits, "perform_posts", perform)
+    group = GroupCommit()
+    bodies = ["a", "b", "poison", "c"]
+    outcomes = await asyncio.gather(
+        *(group.post(1, Sent(None, "", {"body": b, "n": n})) for n, b in enumerate(bodies)),
+        return_exceptions=True,
+    )
+    numbers = [o.number if isinstance(o, Outcome) else type(o) for o in outcomes]
+    assert numbers == [0, 1, ZeroDivisionError, 3]
+
+
+def transactions_of(slug: str) -> int:
+    """How many transactions wrote the video's comments: PostgreSQL keeps each row's."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(DISTINCT c.xmin::text) FROM comments_comment c"
+            " JOIN comments_stream s ON s.id = c.stream_id JOIN videos_video v ON v.id = s.video_id"
+            " WHERE v.slug = %s",
+            [slug],
+        )
+        return int(cursor.fetchone()[0])
+
+
+async def test_a_burst_through_many_sockets_shares_transactions(make_site: MakeSite) -> None:
+    site = make_site(backend="postgres", RATE_ADDRESS="off", SOCKETS_PER_ADDRESS="off")
+    slug = site.video()
+    people = [Person(site).open(slug) for _ in range(POSTERS)]
+    async with AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(person.socket(slug)) for person in people]
+        said = (
+            socket.say(" " if n % 10 == 9 else f"comment {n}") for n, socket in enumerate(sockets)
+        )
+        answers = await asyncio.gather(*said)
+        good = POSTERS - POSTERS // 10
+        for n, answer in enumerate(answers):
+            assert answer.is_ack == (n % 10 != 9), answer
+        assert sorted(a.number for a in answers if a.number) == list(range(1, good + 1))
+        for socket in sockets:
+            await socket.reaches(good)
+            assert len(socket.page.shown) == good
+    assert site.call(transactions_of, slug) <= good / 2
+    assert not site.tracebacks
