@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial, wraps
 
 from django.contrib.auth.models import User
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import InterfaceError, InternalError, OperationalError, transaction
 from django.db.models import Q, Value
 from django.db.models.functions import Concat, Trim
 from django.utils import timezone
@@ -33,7 +33,8 @@ def verb[**P, R](function: Callable[P, R]) -> Callable[P, R]:
         try:
             with transaction.atomic():
                 return function(*args, **kwargs)
-        except (OperationalError, InterfaceError) as error:
+        except (OperationalError, InterfaceError, InternalError) as error:
+            # InternalError: PostgreSQL ended the session of a process that was frozen in it.
             logger.warning("%s: the database failed: %s", function.__name__, error)
             raise busy() from error
 
