@@ -9,10 +9,9 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from django.db import InterfaceError, OperationalError
-
 from comments.actions import Outcome, Sent, perform_posts
 from comments.errors import Refused
+from comments.services.common import DATABASE_FAILED
 from comments.threads import ACTING, in_database
 
 AT_ONCE = 64  # posts in one transaction; how long it holds the stream's lock is bounded with it
@@ -57,7 +56,7 @@ class GroupCommit:
         try:
             posts = [sent for sent, _done in batch]
             outcomes = await in_database(perform_posts, ACTING)(stream_id, posts)
-        except (Refused, OperationalError, InterfaceError) as error:
+        except (Refused, *DATABASE_FAILED) as error:
             outcomes = [error] * len(batch)  # of the database's state, so of all alike
         except Exception as error:
             if len(batch) > 1:

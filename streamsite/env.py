@@ -221,6 +221,7 @@ def database(name: str, *, default: str) -> dict[str, Any]:
         if not config["NAME"]:
             refuse(name, "names no database", instead)
         # A frozen writer holds its video's row at most this long (DESIGN, Numbers and cursors).
+        # Options of the URL come behind it, and count.
         waits = "-c lock_timeout=5s -c idle_in_transaction_session_timeout=10s"
         options = config.get("OPTIONS", {})
         return config | {
@@ -229,7 +230,7 @@ def database(name: str, *, default: str) -> dict[str, Any]:
             "OPTIONS": options
             | {
                 "pool": {"min_size": 1, "max_size": 20, "timeout": 5},
-                "options": f"{options.get('options', '')} {waits}".strip(),
+                "options": f"{waits} {options.get('options', '')}".strip(),
             },
         }
     refuse(name, f"has the scheme {scheme!r}", instead)

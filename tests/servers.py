@@ -378,9 +378,15 @@ class Site:
 
     def restart(self, number: int = 0, *, by: int = signal.SIGTERM) -> None:
         """End one server and start it again on the same port."""
-        port = self.servers[number].port
+        self.end_server(number, by=by)
+        self.start_server(number)
+
+    def end_server(self, number: int = 0, *, by: int = signal.SIGTERM) -> None:
         end(self.servers[number].process, by)
-        self.servers[number] = self._server(port, number)
+
+    def start_server(self, number: int = 0) -> None:
+        """Start a server that has ended, on the port that it had."""
+        self.servers[number] = self._server(self.servers[number].port, number)
         self.servers[number].wait_until_ready()
 
     def stop(self) -> list[int]:

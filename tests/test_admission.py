@@ -1,15 +1,19 @@
 """How many sockets are let in: per session, per address, per process."""
 
+import asyncio
 import time
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from comments.fanout import POLL_SECONDS
+from tests.browser.line import Line
 from tests.client import ClosedError, Person, Socket, new_address
 from tests.conftest import MakeSite
 from tests.page import PageModel
-from tests.servers import Site
+from tests.servers import Databases, Site
 
 
 @pytest.fixture
@@ -98,3 +102,79 @@ async def test_no_address_and_no_proxy_header_can_be_made_up(make_site: MakeSite
     async with AsyncExitStack() as stack:
         await seated(stack, first, slug)
         assert await turned_away(second, slug)
+
+
+# --- nothing is asked of the database for who is one too many ------------------------------------
+
+PROMPTLY = 2.0  # seconds
+SHOWS_WITHIN = 0.5  # seconds in which a question that no answer is waited for would be on the line
+
+
+@pytest.fixture
+def database_line(databases: Databases) -> Iterator[Line]:
+    """All that a site says to PostgreSQL goes through here, and is counted."""
+    with Line(databases.postgres.port) as found:
+        yield found
+
+
+async def until_the_poll_hangs(line: Line) -> None:
+    """Until the process says nothing more to the database by itself: its one safety poll waits."""
+    asked, since = line.asked, time.monotonic()
+    deadline = since + 20
+    while time.monotonic() - since < 2 * POLL_SECONDS:
+        assert time.monotonic() < deadline, "the process goes on asking"
+        await asyncio.sleep(0.05)
+        if line.asked != asked:
+            asked, since = line.asked, time.monotonic()
+
+
+async def nothing_is_asked(line: Line, since: int) -> None:
+    await asyncio.sleep(SHOWS_WITHIN)
+    assert line.asked == since
+
+
+async def test_who_is_one_too_many_is_answered_before_the_database_is_asked_anything(
+    databases: Databases, database_line: Line, make_site: MakeSite
+) -> None:
+    """With a PostgreSQL that answers nothing, and every byte counted that is sent to it."""
+    line, port = database_line, databases.postgres.port
+    site = make_site(
+        backend="postgres",
+        DATABASE_URL=databases.new_postgres().replace(f":{port}/", f":{line.port}/"),
+        SOCKETS_PER_SESSION="1",
+        SOCKETS_PER_ADDRESS="2",
+        SOCKETS_PER_PROCESS="3",
+    )
+    slug, address = site.video(), new_address()
+    # With accounts: a session may come from the cache, but never who it belongs to.
+    mona, max_, alice = (
+        Person(site, address=address).sign_in(name) for name in ("mona", "max", "alice")
+    )
+    root, stranger = Person(site).sign_in("root"), Person(site).sign_in("alice")
+    async with AsyncExitStack() as stack:
+        await seated(stack, mona, slug)
+        await seated(stack, max_, slug)
+        line.swallow_answers()
+        await until_the_poll_hangs(line)
+        asked = line.asked
+        async with asyncio.timeout(PROMPTLY):
+            assert "open" in await turned_away(mona, slug)  # the session has one
+        async with asyncio.timeout(PROMPTLY):
+            assert await turned_away(alice, slug)  # the address has two
+        await nothing_is_asked(line, since=asked)
+
+        # Who may come in is asked about, and waits for the answer.
+        coming = asyncio.create_task(seated(stack, root, slug))
+        while line.asked == asked:
+            assert not coming.done()
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(SHOWS_WITHIN)
+        asked = line.asked
+        async with asyncio.timeout(PROMPTLY):
+            with pytest.raises(InvalidStatus) as refused:
+                await seated(stack, stranger, slug)  # the process has three
+        assert refused.value.response.status_code == 503
+        await nothing_is_asked(line, since=asked)
+        assert not coming.done()
+        coming.cancel()
+        await asyncio.wait([coming])

@@ -281,6 +281,20 @@ def test_a_poster_who_freezes_is_cut_off_and_the_stream_goes_on(postgres_site: S
     assert code == "try_again"
 
 
+def test_postgresql_is_told_how_long_a_frozen_writer_may_hold_a_stream(postgres_site: Site) -> None:
+    # What happens then: tests/faults/test_database.py.
+    assert postgres_site.call(waits) == ["5s", "10s"]
+
+
+def waits() -> list[str]:
+    found = []
+    with connection.cursor() as cursor:
+        for name in ("lock_timeout", "idle_in_transaction_session_timeout"):
+            cursor.execute(f"SHOW {name}")
+            found += cursor.fetchone()
+    return found
+
+
 def frozen(slug: str) -> str:
     """Post behind a transaction that stays open longer than `lock_timeout` allows."""
     from comments.errors import Refused
@@ -299,5 +313,7 @@ def frozen(slug: str) -> str:
             code = str(refusal.code)
         finally:
             go_on.set()
+            with connection.cursor() as cursor:
+                cursor.execute("RESET lock_timeout")  # the pool hands this session on
             connection.close()
     return code

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from functools import partial, wraps
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import InterfaceError, InternalError, OperationalError, transaction
 from django.utils.translation import gettext as _
 
 from comments import stream
@@ -13,6 +13,10 @@ from comments.identity import Actor
 from comments.models import Comment, Viewer
 
 logger = logging.getLogger(__name__)
+
+# The database is locked, restarts or is gone. InternalError: PostgreSQL has ended the session of a
+# process that was frozen in its transaction.
+DATABASE_FAILED = (OperationalError, InterfaceError, InternalError)
 
 
 def verb[**P, R](function: Callable[P, R]) -> Callable[P, R]:
@@ -23,7 +27,7 @@ def verb[**P, R](function: Callable[P, R]) -> Callable[P, R]:
         try:
             with transaction.atomic():
                 return function(*args, **kwargs)
-        except (OperationalError, InterfaceError) as error:
+        except DATABASE_FAILED as error:
             logger.warning("%s: the database failed: %s", function.__name__, error)
             raise busy() from error
 

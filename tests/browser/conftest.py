@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Playwright, expect, sync_playwright
 
 from tests import world
 from tests.browser.line import Line
 from tests.browser.people import Visitor
 from tests.client import Person
-from tests.servers import Databases, Site, environment, manage
+from tests.servers import Databases, Site, environment, free_port, manage
 
 type Enter = Callable[..., Visitor]
 
@@ -83,6 +83,16 @@ def with_page_cache(player: Playwright) -> Iterator[Browser]:
     browser.close()
 
 
+@pytest.fixture
+def with_tabs(player: Playwright) -> Iterator[BrowserContext]:
+    """A browser in which a tab hides the one before it, as everybody's does: Playwright has every
+    page believe that it is in front, but where it is told to leave a browser as it is."""
+    port = free_port()
+    with launch(player, f"--remote-debugging-port={port}"):
+        browser = player.chromium.connect_over_cdp(f"http://127.0.0.1:{port}", no_defaults=True)
+        yield browser.contexts[0]
+
+
 def launch(player: Playwright, *arguments: str, **options: Any) -> Browser:
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     assert path, "Chromium is not installed: bin/setup-chromium"
@@ -92,13 +102,18 @@ def launch(player: Playwright, *arguments: str, **options: Any) -> Browser:
 @pytest.fixture
 def enter(chromium: Browser, site: Site) -> Iterator[Enter]:
     """`enter()` is a new person; `enter("mona")` one who is signed in; `origin=` another way in,
-    `browser=` another browser, all else is for the context."""
+    `browser=` another browser, `context=` one that is there; all else is for a new context."""
     people: list[Visitor] = []
 
     def come(
-        account: str = "", *, origin: str = "", browser: Browser | None = None, **options: Any
+        account: str = "",
+        *,
+        origin: str = "",
+        browser: Browser | None = None,
+        context: BrowserContext | None = None,
+        **options: Any,
     ) -> Visitor:
-        context = (browser or chromium).new_context(**options)
+        context = context or (browser or chromium).new_context(**options)
         context.set_default_timeout(SECONDS * 1000)
         if account:
             person = Person(site).sign_in(account)

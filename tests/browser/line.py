@@ -1,4 +1,5 @@
-"""A TCP line between a browser and a site that a test can cut, mend and make deaf."""
+"""A TCP line between a browser and a site, or a site and its database, that a test can cut, mend
+and make deaf."""
 
 import socket
 import struct
@@ -11,12 +12,14 @@ ABORT = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 class Line:
-    """Passes bytes between its own port and the site's. Use as a context manager."""
+    """Passes bytes between its own port and another one. Use as a context manager."""
 
     def __init__(self, port: int) -> None:
         self._to = ("127.0.0.1", port)
         self._door = socket.create_server(("127.0.0.1", 0))
-        self.origin = f"http://127.0.0.1:{self._door.getsockname()[1]}"
+        self.port: int = self._door.getsockname()[1]
+        self.origin = f"http://127.0.0.1:{self.port}"
+        self.asked = 0  # bytes that came in at its own port, for the other one
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._is_cut = False
@@ -37,7 +40,7 @@ class Line:
         self._is_cut = False
 
     def swallow_answers(self) -> None:
-        """From now on what the server says is lost; what the browser says still arrives."""
+        """From now on what the other port says is lost; what is said to it still arrives."""
         self._is_deaf = True
 
     def __enter__(self) -> Self:
@@ -75,6 +78,9 @@ class Line:
     def _pump(self, source: socket.socket, target: socket.socket, is_answer: bool) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
+                if not is_answer:
+                    with self._lock:
+                        self.asked += len(data)
                 if not (is_answer and self._is_deaf):
                     target.sendall(data)
         with self._lock:

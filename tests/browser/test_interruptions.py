@@ -2,9 +2,10 @@
 
 import json
 import re
+import signal
 
 import pytest
-from playwright.sync_api import Route, WebSocket, expect
+from playwright.sync_api import BrowserContext, Route, WebSocket, expect
 
 from tests import world
 from tests.browser import past
@@ -15,8 +16,9 @@ from tests.client import Person
 from tests.servers import Site
 
 OFFLINE = re.compile(r"^Offline, trying again (in \d+ s|now)\.$")
-# The delay before the browser comes back is drawn by lot; this draws short ones.
+# The delay before the browser comes back is drawn by lot; these draw short ones, and the longest.
 SHORT_DELAYS = "Math.random = () => 0.2"
+LONGEST_DELAYS = "Math.random = () => 0.999"
 
 
 @pytest.fixture
@@ -148,7 +150,7 @@ def test_a_browser_that_is_back_on_line_does_not_wait(
     enter: Enter, line: Line, ben: Person, slug: str
 ) -> None:
     ann = enter(origin=line.origin).may_lose_the_network()
-    ann.page.add_init_script("Math.random = () => 0.999")  # the longest delays
+    ann.page.add_init_script(LONGEST_DELAYS)
     ann.open(slug)
     ann.context.set_offline(True)
     line.cut()
@@ -198,6 +200,79 @@ def test_a_restart_of_the_server_is_survived(enter: Enter, site: Site, slug: str
     was_not_reloaded(ann)
 
 
+DELAYS = [2, 4, 8, 16, *[30] * 8]  # seconds, the longest: four and a half minutes
+
+
+def test_a_server_that_is_gone_for_minutes_is_tried_at_bounded_intervals_and_found_again(
+    enter: Enter, site: Site, slug: str
+) -> None:
+    ann = enter().may_lose_the_network()
+    ann.page.add_init_script(LONGEST_DELAYS)
+    ann.page.clock.install()
+    tries: list[WebSocket] = []
+    posts: list[str] = []
+
+    def note(payload: str | bytes) -> None:
+        frame = json.loads(payload)
+        if frame["action"] == "post":
+            posts.append(frame["body"])
+
+    def listen(socket: WebSocket) -> None:
+        tries.append(socket)
+        socket.on("framesent", note)
+
+    def tried(times: int) -> None:
+        eventually(lambda: len(tries) == times, lambda: f"{len(tries)}, not {times}", ann.page)
+
+    ann.page.on("websocket", listen)
+    ann.open(slug)
+    mark(ann)
+    removed = ann.says("to be removed")
+    ann.says("stays")
+    # From here on the page's time stands still, but for what this test lets pass.
+    ann.page.clock.pause_at(ann.page.evaluate("() => Date.now()") / 1000 + 5)
+    tried(1)
+    site.end_server(by=signal.SIGKILL)
+
+    ann.box.fill("typed in the dark")
+    for number, seconds in enumerate(DELAYS, start=1):
+        expect(ann.page.locator("#link-state")).to_have_text(
+            f"Offline, trying again in {seconds} s."
+        )
+        tried(number)
+        if number == len(DELAYS) // 2:
+            expect(ann.box).to_have_value("typed in the dark")
+            expect(ann.pending).to_have_count(0)
+            ann.box.press("Enter")
+        if number < len(DELAYS):
+            ann.page.clock.run_for(seconds * 1000)
+    expect(ann.pending).to_have_text(re.compile("typed in the dark waiting$"))
+    expect(ann.notice).to_contain_text("sent as soon as we are back")
+    expect(ann.box).to_have_value("typed in the dark")
+
+    # Meanwhile, from other processes:
+    said = [f"said meanwhile {n}" for n in range(1, 4)]
+    doings = [["post", slug, body, "--as", "alice"] for body in said]
+    for doing in [*doings, ["remove", slug, str(removed), "--as", "mona"]]:
+        done = site.manage("comment", *doing)
+        assert done.returncode == 0, done.stdout
+    site.start_server()
+    assert bodies_in(site, slug) == ["stays", *said]
+
+    ann.page.clock.run_for(DELAYS[-1] * 1000)
+    ann.sees("typed in the dark")
+    expect(ann.pending).to_have_count(0)
+    expect(ann.box).to_have_value("")
+    expect(ann.notice).to_be_hidden()
+    expect(ann.row(removed)).to_be_hidden()
+    assert ann.bodies == bodies_in(site, slug) == ["stays", *said, "typed in the dark"]
+    assert posts == ["to be removed", "stays", "typed in the dark"]
+    tried(len(DELAYS) + 1)
+    was_not_reloaded(ann)
+    ann.page.clock.resume()
+    ann.says("and on it goes")
+
+
 # --- leaving and coming back ----------------------------------------------------------------------
 
 
@@ -230,37 +305,37 @@ def test_who_goes_back_finds_the_page_exact_and_alive(
 
 
 def test_a_page_in_the_background_rests_and_resumes_exactly(
-    enter: Enter, ben: Person, mona: Person, slug: str
+    enter: Enter, with_tabs: BrowserContext, ben: Person, mona: Person, slug: str
 ) -> None:
-    ann = enter()
+    ann = enter(context=with_tabs)
     sockets: list[WebSocket] = []
 
     def listen(socket: WebSocket) -> None:
         sockets.append(socket)
 
+    def visibility() -> str:
+        found: str = ann.page.evaluate("() => document.visibilityState")
+        return found
+
     ann.page.on("websocket", listen)
     removed = ann.open(slug).says("to be removed")
+    ann.box.fill("a draft")
 
-    def is_hidden(hidden: bool) -> None:
-        # A headless browser shows every tab; so the page is told what it would see of it.
-        ann.page.evaluate(
-            """hidden => {
-                Object.defineProperty(document, "hidden", { configurable: true, value: hidden });
-                document.dispatchEvent(new Event("visibilitychange"));
-            }""",
-            hidden,
-        )
-
-    is_hidden(True)
+    in_front = ann.context.new_page()
     eventually(sockets[0].is_closed, lambda: "the socket is closed", ann.page)
+    assert visibility() == "hidden"
+    stands_at = ann.page.locator("#comments").get_attribute("data-cursor")
     ben.say(slug, "said meanwhile")
     mona.act(slug, "remove", number=str(removed))
-    is_hidden(False)
+    in_front.close()
     ann.sees("said meanwhile")
+    assert visibility() == "visible"
     ann.does_not_see("to be removed")
+    expect(ann.box).to_have_value("a draft")
     ann.says("back again")
     assert ann.bodies == ["said meanwhile", "back again"]
-    assert len(sockets) == 2
+    _first, second = sockets
+    assert second.url.endswith(f"?cursor={stands_at}")
 
 
 # --- what only the page can notice ----------------------------------------------------------------

@@ -70,7 +70,8 @@ def watch_publications() -> None:
         publish(comments)
         if _freeze_next.is_set():
             _freeze_next.clear()
-            os.kill(os.getpid(), signal.SIGSTOP)
+            # To this thread: sent to the process, another thread takes it, and this one commits.
+            signal.raise_signal(signal.SIGSTOP)
 
     common.publish = published
 
