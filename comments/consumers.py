@@ -90,10 +90,8 @@ class CommentConsumer(AsyncWebsocketConsumer):
                 stream_id, staff = found
             self.stream_id = stream_id
             cursors = parse_qs(self.scope["query_string"].decode("latin-1")).get("cursor", [""])
-            # Given by streamsite.websocket; another server looks after its slow peers itself.
-            abort = self.scope.get("extensions", {}).get("streamsite.abort", lambda: None)
-            close = self._close_after_answer
-            seat = Seat(self.base_send, close, abort, staff=staff, standing=standing)
+            peer = self.scope["extensions"]["streamsite.peer"]  # given by streamsite.websocket
+            seat = Seat(peer, self._close_after_answer, staff=staff, standing=standing)
             await fanout.join(self.stream_id, seat, Cursor.parse(cursors[0]))
             self.seat = seat
         except Exception:

@@ -12,8 +12,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from channels.layers import get_channel_layer
 
@@ -27,18 +26,19 @@ from comments.frames import (
 )
 from comments.identity import Standing
 from comments.models import Stream
+from comments.ring import SIZE, Ring
 from comments.stream import Batch, Change, Cursor
 from comments.threads import in_database
+from streamsite.websocket import Frame
 
 logger = logging.getLogger(__name__)
 
-RING = stream.RESUME_AT_MOST  # latest changes kept rendered: who missed no more needs no query
 GAP_SECONDS = 0.05  # how long an early number waits for the ones before it
 # After a flush that took t seconds the next one waits 4 t, at most 250 ms: at least four fifths
 # of the processor stay free for everything else, and a quiet room is flushed at once.
 PACE = 4
 PACE_AT_MOST = 0.25
-BUSY_AT_MOST = 5.0  # seconds in one send after which a peer counts as not reading
+BUSY_AT_MOST = 5.0  # seconds without room for a frame after which a peer counts as not reading
 BEAT_SECONDS = 15.0  # silence after which pages are told that the connection lives
 READS_AT_ONCE = 4
 UNHEARD_AT_MOST = 2  # safety polls in a row that knew more than the doorbell
@@ -46,40 +46,42 @@ PRESENCE_SECONDS = 6.0  # a process that has not told its viewers for this long 
 
 PROCESS = uuid.uuid4().hex
 
-type Send = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
+
+class Peer(Protocol):
+    """A socket as the server gives it (streamsite.websocket)."""
+
+    def write(self, frame: Frame) -> bool:
+        """Send a frame at once; False, and nothing is sent, while earlier ones still wait."""
+
+    def abort(self) -> None:
+        """End the connection without waiting for who does not read."""
 
 
 class Seat:
     """One socket's place in a hub.
 
-    `close` ends the socket with a code, `abort` at once where its peer does not read; `standing`
-    is what a signed-in socket's authority rests on, which the safety poll looks at again.
+    `close` ends the socket with a code; `standing` is what a signed-in socket's authority rests
+    on, which the safety poll looks at again.
     """
 
-    __slots__ = (
-        "abort", "close", "cursor", "notice", "reading", "send", "sending", "since", "staff",
-        "standing",
-    )  # fmt: skip
+    __slots__ = ("busy_since", "close", "cursor", "notice", "peer", "reading", "staff", "standing")
 
     def __init__(
         self,
-        send: Send,
+        peer: Peer,
         close: Callable[[int], Awaitable[None]],
-        abort: Callable[[], None],
         *,
         staff: bool,
         standing: Standing | None,
     ) -> None:
-        self.send = send
+        self.peer = peer
         self.close = close
-        self.abort = abort
         self.staff = staff
         self.standing = standing
         self.cursor = 0
         self.notice = 0  # the version of the room's notice that this socket has
         self.reading = False  # a catch-up from the database is on its way
-        self.sending: asyncio.Task[None] | None = None  # a send that did not finish at once
-        self.since = 0.0  # when that send began
+        self.busy_since = 0.0  # when there was no room for a frame, 0 since there is
 
 
 class Hub:
@@ -92,10 +94,7 @@ class Hub:
         self.slug = ""
         self.seats: set[Seat] = set()
         self.epoch = ""
-        self.head = 0  # every change up to here is in the ring, or was before `floor`
-        self.floor = 0  # the ring holds every change beyond this one that is still in force
-        self.ring: dict[int, Change] = {}  # by change, ascending
-        self.latest: dict[int, int] = {}  # comment number -> its change in the ring
+        self.ring = Ring()
         self.early: dict[int, Change] = {}  # arrived before the numbers in front of them
         self.room = ""  # rendered state of room and video
         self.elsewhere: dict[str, tuple[int, float]] = {}  # process -> its viewers, told when
@@ -118,13 +117,18 @@ class Hub:
         self._reads: dict[Cursor | None, list[Seat]] = {}
         self._reading = asyncio.Semaphore(READS_AT_ONCE)
 
+    @property
+    def head(self) -> int:
+        """The latest change that this process knows of, with all before it."""
+        return self.ring.head
+
     # --- life ---------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Read where the stream is, then listen. Raises Stream.DoesNotExist."""
         batch, self.slug, self.room = await in_database(_open)(self.stream_id)
         self.epoch, self.notice_version = batch.epoch, 1
-        self.floor = self.head = max(0, batch.head - RING)
+        self.ring.start_at(max(0, batch.head - SIZE))
         self._apply(batch)
         self._listening = self.spawn(self._listen())
 
@@ -171,7 +175,7 @@ class Hub:
     def join(self, seat: Seat, cursor: Cursor | None) -> None:
         """Seat a socket whose page stands at `cursor`; what it missed is sent to it next."""
         self.seats.add(seat)
-        if cursor and cursor.epoch == self.epoch and self.floor <= cursor.change <= self.head:
+        if cursor and cursor.epoch == self.epoch and self.ring.covers(cursor.change):
             seat.cursor = cursor.change
         else:
             # Older than the ring, or newer than the doorbell: the database knows.
@@ -183,8 +187,6 @@ class Hub:
     def leave(self, seat: Seat) -> None:
         self.seats.discard(seat)
         self.empty_since = self._loop.time()
-        if seat.sending:
-            seat.sending.cancel()
 
     # --- changes in ---------------------------------------------------------------------------
 
@@ -210,20 +212,8 @@ class Hub:
 
     def _take_early(self) -> None:
         while (change := self.early.pop(self.head + 1, None)) is not None:
-            self._append(change)
+            self.ring.append(change)
         self._schedule()
-
-    def _append(self, change: Change) -> None:
-        # The comment's earlier state leaves the ring: nobody is sent a text that was removed.
-        superseded = self.latest.get(change.number)
-        if superseded is not None:
-            del self.ring[superseded]
-        self.ring[change.change] = change
-        self.latest[change.number] = self.head = change.change
-        while len(self.ring) > RING:
-            self.floor, oldest = next(iter(self.ring.items()))
-            del self.ring[self.floor]
-            del self.latest[oldest.number]
 
     def missed(self) -> None:
         """The safety poll found what no message told: read it; listen anew if that goes on.
@@ -272,16 +262,14 @@ class Hub:
         if batch.reset:
             self._generation += 1
             self.epoch = batch.epoch
-            self.ring.clear()
-            self.latest.clear()
+            self.ring.start_at(batch.head)
             self.early.clear()
-            self.head = self.floor = batch.head
             self._deliver(batch, [seat for seat in self.seats if not seat.reading])
             return
         for change in batch.changes:
             if change.change > self.head:
-                self._append(change)
-        self.head = max(self.head, batch.head)
+                self.ring.append(change)
+        self.ring.head = max(self.head, batch.head)
         self.early = {n: change for n, change in self.early.items() if n > self.head}
         self._take_early()
 
@@ -296,62 +284,49 @@ class Hub:
                 self._flush_handle = self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Send every free seat what lies beyond its cursor; a busy one is served once free."""
+        """Send every seat what lies beyond its cursor; who has no room for it is served later."""
         self._flush_handle = None
         started = self._loop.time()
+        head, version = self.head, self.notice_version
         groups: defaultdict[tuple[int, int, bool], list[Seat]] = defaultdict(list)
         for seat in self.seats:
-            behind = seat.cursor < self.head or seat.notice != self.notice_version
-            if behind and seat.sending is None and not seat.reading:
+            if (seat.cursor < head or seat.notice != version) and not seat.reading:
                 groups[seat.cursor, seat.notice, seat.staff].append(seat)
+        busy: list[Seat] = []
         for (cursor, notice, staff), seats in groups.items():
-            if cursor < self.floor:
+            if cursor < self.ring.floor:
                 for seat in seats:
                     self._read(seat, Cursor(self.epoch, cursor))
                 continue
-            text = self._beyond(cursor, staff=staff) if cursor < self.head else ""
-            if notice != self.notice_version:
+            text = ""
+            if cursor < head:
+                text = self.ring.beyond(cursor, staff=staff)
+                text += cursor_element(Cursor(self.epoch, head))
+            if notice != version:
                 text += self._notice(staff=staff)
-            self._send(seats, text, max(cursor, self.head))
+            busy += self._send(seats, text, max(cursor, head))
         if groups:
             self._flushed = started
         now = self._loop.time()
         self._next_flush = now + min(PACE_AT_MOST, PACE * (now - started))
-
-    def _beyond(self, cursor: int, *, staff: bool) -> str:
-        """The states beyond `cursor`, in order, and the cursor that a page has with them."""
-        states: list[str] = []
-        for change in reversed(self.ring.values()):
-            if change.change <= cursor:
-                break
-            states.append(change.staff if staff else change.public)
-        states.reverse()
-        return "".join(states) + cursor_element(Cursor(self.epoch, self.head))
-
-    def _send(self, seats: Iterable[Seat], text: str, cursor: int) -> None:
-        message = {"type": "websocket.send", "text": text}
-        for seat in seats:
-            seat.cursor = cursor
-            seat.notice = self.notice_version
-            # Started eagerly, a send to a peer that reads is done without a task switch.
-            sending: asyncio.Task[None] = asyncio.Task(
-                seat.send(message), loop=self._loop, eager_start=True
-            )
-            if sending.done():
-                self._sent(seat, sending)
-            else:
-                seat.sending = sending
-                seat.since = self._loop.time()
-                sending.add_done_callback(partial(self._sent, seat))
-
-    def _sent(self, seat: Seat, sending: asyncio.Task[None]) -> None:
-        seat.sending = None
-        if not sending.cancelled() and (error := sending.exception()):
-            logger.info("stream %s: a send failed: %s", self.stream_id, type(error).__name__)
-            self.seats.discard(seat)
-            seat.abort()
-        elif seat.cursor < self.head:
+        if busy:
+            # Nothing else would come back to who had no room.
+            self._next_flush = now + PACE_AT_MOST
             self._schedule()
+
+    def _send(self, seats: Iterable[Seat], text: str, cursor: int) -> list[Seat]:
+        """Send a text that brings its readers to `cursor`; those who have no room for it now."""
+        frame = Frame(text)
+        busy: list[Seat] = []
+        for seat in seats:
+            if seat.peer.write(frame):
+                seat.cursor = cursor
+                seat.notice = self.notice_version
+                seat.busy_since = 0.0
+            else:
+                seat.busy_since = seat.busy_since or self._loop.time()
+                busy.append(seat)
+        return busy
 
     def _read(self, seat: Seat, cursor: Cursor | None) -> None:
         """Catch a seat up from the database; seats at the same cursor share one read."""
@@ -406,21 +381,12 @@ class Hub:
                 continue
             states = "".join(c.staff if staff else c.public for c in batch.changes)
             text = reset_frame(states, cursor) if batch.reset else states + cursor_element(cursor)
-            for seat in audience:
-                if seat.sending is not None:
-                    self._read_when_free(seat)
-            free = [seat for seat in audience if not seat.reading]
-            # The role first: what rows offer depends on it.
-            self._send(free, self._notice(staff=staff) + text, batch.head)
+            # The role first: what rows offer depends on it. Where a window finds no room the
+            # seat's old cursor may be of another history: it is sent a window all the same.
+            for seat in self._send(audience, self._notice(staff=staff) + text, batch.head):
+                seat.reading = True
+                self._loop.call_later(PACE_AT_MOST, self._read, seat, None)
         self._schedule()
-
-    def _read_when_free(self, seat: Seat) -> None:
-        """Send a seat the window anew, once the send that may be under way is done."""
-        seat.reading = True
-        if seat.sending is None:
-            self._read(seat, None)
-        else:
-            seat.sending.add_done_callback(lambda _sent: self._read(seat, None))
 
     # --- the room -----------------------------------------------------------------------------
 
@@ -459,18 +425,17 @@ class Hub:
         self._schedule()
         if self._loop.time() - self._flushed > BEAT_SECONDS:
             self._beat()
-        for seat in [seat for seat in self.seats if seat.sending]:
-            if self._loop.time() - seat.since > BUSY_AT_MOST:
+        for seat in [seat for seat in self.seats if seat.busy_since]:
+            if self._loop.time() - seat.busy_since > BUSY_AT_MOST:
                 # A close frame would wait behind what the peer does not take.
                 self.leave(seat)
-                seat.abort()
+                seat.peer.abort()
 
     def _beat(self) -> None:
         """A frame that says nothing: a page that hears none for long knows its link is dead."""
         self._flushed = self._loop.time()
-        free = [seat for seat in self.seats if seat.sending is None and not seat.reading]
-        version = self.notice_version
-        current = [seat for seat in free if (seat.cursor, seat.notice) == (self.head, version)]
+        up_to_date = (self.head, self.notice_version, False)
+        current = [s for s in self.seats if (s.cursor, s.notice, s.reading) == up_to_date]
         self._send(current, cursor_element(Cursor(self.epoch, self.head)), self.head)
 
     def stand(self, seat: Seat, *, staff: bool | None) -> None:
@@ -481,7 +446,7 @@ class Hub:
             self.spawn(ignore_errors(seat.close(1012)))
         elif staff is not seat.staff:
             seat.staff = staff
-            self._read_when_free(seat)  # the window anew, as the other audience sees it
+            self._read(seat, None)  # the window anew, as the other audience sees it
 
 
 async def ignore_errors(work: Awaitable[None]) -> None:
@@ -494,5 +459,5 @@ async def ignore_errors(work: Awaitable[None]) -> None:
 
 def _open(stream_id: int) -> tuple[Batch, str, str]:
     room = Stream.objects.select_related("video").get(pk=stream_id)
-    cursor = Cursor(room.epoch, max(0, room.head - RING))
+    cursor = Cursor(room.epoch, max(0, room.head - SIZE))
     return stream.catch_up(stream_id, cursor), room.video.slug, render_room(room)

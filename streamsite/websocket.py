@@ -3,22 +3,25 @@
 - SharedDeflate: Hypercorn always negotiates wsproto's permessage-deflate (RFC 7692), per
   connection: each socket then holds 130 KiB of windows, each frame is compressed anew
   for every viewer, and a frame of 60 KB inflates to 200 MB before its size is looked at.
-- LiveStream: Hypercorn's ping is one sleeping task per socket, which outlives the socket by up to
-  the ping's interval, and nobody looks for the pong; a peer that stops reading is never dropped.
-
+- LiveStream: one message to many sockets is framed anew for each, through several coroutines;
+  `write` takes a Frame that was made once. Hypercorn's ping is one sleeping task per socket, which
+  outlives the socket by up to the ping's interval, and nobody looks for the pong; a peer that
+  stops reading is never dropped.
 - QuietServer: each connection that the kernel gave up would leave a traceback.
 
-There is no setting for any. They can go when Hypercorn takes an extension by its
-configuration, checks pongs, and bounds `drain()`. tests/test_websocket.py says when that is.
+There is no setting for any. They can go when Hypercorn takes an extension by its configuration,
+offers a way to send one frame to many, checks pongs, and bounds `drain()`.
+tests/test_websocket.py says when that is.
 """
 
 import asyncio
 import fcntl
+import random
 import socket
+import struct
 import sys
 import termios
 import zlib
-from collections import OrderedDict
 from contextlib import suppress
 from typing import Any
 
@@ -27,33 +30,66 @@ from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.protocol import h2, h11, ws_stream
 from hypercorn.protocol.events import Body, Data, Event, StreamClosed
 from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
-from wsproto.events import Ping
+from hypercorn.protocol.ws_stream import WSStream
+from wsproto.connection import ConnectionState
 from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
 
-PING_SECONDS = 15.0  # between two pings of one socket; keeps idle ones alive through proxies
-# A new socket waits up to two rounds (30 s) for its first ping, so a live one is heard of within
-# this; a silent one is met at the next look after it, within a minute.
+PING_SECONDS = 20.0  # between two pings of one socket; keeps idle ones alive through proxies
+# A socket waits up to PING_SECONDS for its first ping, so a live one is heard of well within this;
+# a silent one is met at the next look after it, within a minute.
 SILENT_AT_MOST = 44.0
 # A peer that takes less than this in that time, while data waits for it, is not reading. The kernel
 # alone may put up with it for half a minute, since windows open by a few bytes now and then.
 LEAST_TAKEN = 4 * 1024  # bytes
 TAKEN_WITHIN = 6.0  # seconds
 LOOK_SECONDS = 2.0
+LOOK_STEPS = 20  # the sockets are looked at in so many parts, for others to have their turn between
 UNACKNOWLEDGED_AT_MOST = 8_000  # ms that sent data may wait for the peer's kernel to take it
 SEND_BUFFER = 64 * 1024  # bytes in our kernel for a peer that does not read
+WAITING_AT_MOST = 64 * 1024  # bytes beyond that; with more in hand a socket takes no frame
 
 INFLATED_AT_MOST = 64 * 1024  # bytes; as websocket_max_message_size in hypercorn.toml
 WORTH_IT = 128  # bytes; shorter frames gain nothing
-KEPT = 128  # compressed frames; what one flush sends to many sockets is far fewer
+PING = b"\x89\x00"
 
-_compressed: OrderedDict[tuple[int, bytes], bytes] = OrderedDict()
+
+class Frame:
+    """A text message for many sockets: framed once (RFC 6455, 5.2) and deflated once."""
+
+    __slots__ = ("_framed", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._framed: dict[int, bytes] = {}
+
+    def framed(self, window_bits: int) -> bytes:
+        """The bytes for sockets with a deflate window of this size; 0: without compression."""
+        framed = self._framed.get(window_bits)
+        if framed is None:
+            framed = self._framed[window_bits] = self._made(window_bits)
+        return framed
+
+    def _made(self, window_bits: int) -> bytes:
+        payload, first = self.text.encode(), 0x80 | Opcode.TEXT  # whole in one frame
+        if window_bits and len(payload) >= WORTH_IT:
+            payload, first = deflated(payload, window_bits), first | 0x40
+        if len(payload) < 126:
+            return struct.pack("!BB", first, len(payload)) + payload
+        if len(payload) < 1 << 16:
+            return struct.pack("!BBH", first, 126, len(payload)) + payload
+        return struct.pack("!BBQ", first, 127, len(payload)) + payload
+
+
+def deflated(data: bytes, window_bits: int) -> bytes:
+    compressor = zlib.compressobj(zlib.Z_DEFAULT_COMPRESSION, zlib.DEFLATED, -window_bits)
+    whole = compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    return whole[:-4]  # RFC 7692, 7.2.1: the empty block at the end is left out
 
 
 class SharedDeflate(PerMessageDeflate):
     """No context is carried from message to message, on either side: nothing is kept per socket,
-    and equal frames compress to equal bytes."""
+    and one compressed Frame fits all."""
 
     def __init__(self) -> None:
         super().__init__(client_no_context_takeover=True, server_no_context_takeover=True)
@@ -76,7 +112,7 @@ class SharedDeflate(PerMessageDeflate):
         whole = fin and opcode in (Opcode.TEXT, Opcode.BINARY)
         if not whole or len(data) < WORTH_IT:
             return rsv, data
-        return RsvBits(True, rsv[1], rsv[2]), compress(data, self.server_max_window_bits)
+        return RsvBits(True, rsv[1], rsv[2]), deflated(data, self.server_max_window_bits)
 
     def frame_inbound_payload_data(
         self, proto: FrameDecoder | FrameProtocol, data: bytes
@@ -109,41 +145,28 @@ class SharedDeflate(PerMessageDeflate):
         return super().frame_inbound_complete(proto, fin)
 
 
-def compress(data: bytes, window_bits: int) -> bytes:
-    """The frame's deflated bytes, from memory when it was sent to another socket just now."""
-    known = _compressed.get((window_bits, data))
-    if known is not None:
-        return known
-    compressor = zlib.compressobj(zlib.Z_DEFAULT_COMPRESSION, zlib.DEFLATED, -window_bits)
-    deflated = compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)
-    deflated = deflated[:-4]  # RFC 7692, 7.2.1: the empty block at the end is left out
-    _compressed[window_bits, data] = deflated
-    if len(_compressed) > KEPT:
-        _compressed.popitem(last=False)
-    return deflated
-
-
 class LiveStream(WSStream):
-    """A WebSocket whose peer must show now and then that it lives, pinged by one task for all.
-
-    The application finds `scope["extensions"]["streamsite.abort"]`: ends the connection at once,
-    also when its peer does not read and every `send` waits.
+    """A WebSocket that takes ready-made frames, and whose peer must show now and then that it
+    lives and reads. The application finds it as `scope["extensions"]["streamsite.peer"]`.
     """
 
+    live: "dict[LiveStream, None]" = {}
     looking: "asyncio.Task[None] | None" = None
-    live: "dict[LiveStream, None]" = {}  # in the order of their coming, which the rounds keep
-    pinging: "asyncio.Task[None] | None" = None
+    transport: "asyncio.WriteTransport | None" = None
 
     def __init__(self, app: Any, *args: Any, **kwargs: Any) -> None:
-        async def with_abort(scope: Any, receive: Any, send: Any, *asgi: Any) -> None:
-            if self._transport() is None:
+        async def with_peer(scope: Any, receive: Any, send: Any, *asgi: Any) -> None:
+            self.transport = self._own_transport()
+            if self.transport is None:
                 await _refuse_http2(send)
                 return
-            scope["extensions"]["streamsite.abort"] = self.abort
+            scope["extensions"]["streamsite.peer"] = self
             await app(scope, receive, send, *asgi)
 
-        super().__init__(with_abort, *args, **kwargs)  # type: ignore[arg-type]
+        super().__init__(with_peer, *args, **kwargs)  # type: ignore[arg-type]
+        self.window_bits = 0  # of the negotiated compression
         self.heard = 0.0
+        self.pinged = 0.0
         self.waiting_since = 0.0  # when data began to wait for the peer, 0 while none does
         self.taken = 0  # bytes that the peer's kernel had acknowledged by then
 
@@ -155,24 +178,41 @@ class LiveStream(WSStream):
         await super().handle(event)
 
     async def _accept(self, message: Any) -> None:
-        if (transport := self._transport()) is not None:
-            _bound_waiting(transport.get_extra_info("socket"))
+        assert self.transport is not None, "the application was not asked otherwise"
+        _bound_waiting(self.transport.get_extra_info("socket"))
         await super()._accept(message)
+        for extension in self.connection._proto.extensions:
+            if isinstance(extension, SharedDeflate) and extension.enabled():
+                self.window_bits = extension.server_max_window_bits
         loop = asyncio.get_running_loop()
         self.heard = loop.time()
+        # Who came at once is not pinged at once.
+        self.pinged = self.heard - random.uniform(0, PING_SECONDS)  # noqa: S311
         self.live[self] = None
-        if LiveStream.pinging is None or LiveStream.pinging.done():
-            LiveStream.pinging = loop.create_task(_ping_all())
         if LiveStream.looking is None or LiveStream.looking.done():
             LiveStream.looking = loop.create_task(_look_at_all())
+
+    def write(self, frame: Frame) -> bool:
+        """Send a frame at once, past all queues; False, and nothing is sent, while too much that
+        was sent before still waits in this process, or the socket closes."""
+        transport = self.transport
+        if (
+            transport is None
+            or transport.get_write_buffer_size() > WAITING_AT_MOST
+            or transport.is_closing()
+            or self.connection.state is not ConnectionState.OPEN
+        ):
+            return False
+        transport.write(frame.framed(self.window_bits))
+        return True
 
     def abort(self) -> None:
         """End the connection without waiting for its peer."""
         self.live.pop(self, None)
-        if (transport := self._transport()) is not None:
-            transport.abort()
+        if self.transport is not None:
+            self.transport.abort()
 
-    def _transport(self) -> "asyncio.WriteTransport | None":
+    def _own_transport(self) -> "asyncio.WriteTransport | None":
         """The socket's own transport; None under HTTP/2, where other streams share it."""
         protocol = getattr(self.send, "__self__", None)
         if not isinstance(protocol, H11Protocol):
@@ -180,9 +220,18 @@ class LiveStream(WSStream):
         transport: asyncio.WriteTransport = protocol.send.__self__.writer.transport  # type: ignore[attr-defined]
         return transport
 
+    def look(self, now: float) -> None:
+        """Abort the connection if its peer is silent or does not read; ping it if that is due."""
+        if now - self.heard > SILENT_AT_MOST or self.is_not_reading(now):
+            self.abort()
+        elif now - self.pinged >= PING_SECONDS and self.connection.state is ConnectionState.OPEN:
+            self.pinged = now
+            assert self.transport is not None, "it was there at the handshake"
+            self.transport.write(PING)
+
     def is_not_reading(self, now: float) -> bool:
         """Whether data waits for the peer for TAKEN_WITHIN, and it took next to nothing of it."""
-        transport = self._transport()
+        transport = self.transport
         if transport is None or transport.is_closing():
             return False
         peer = transport.get_extra_info("socket")
@@ -198,10 +247,6 @@ class LiveStream(WSStream):
             self.waiting_since, self.taken = now, taken
         return False
 
-    async def ping(self) -> None:
-        if self.state is ASGIWebsocketState.CONNECTED and not self.closed:
-            await self._send_wsproto_event(Ping())
-
 
 async def _refuse_http2(send: Any) -> None:
     """501: a stream of HTTP/2 shares its connection, so a peer that does not read could not be
@@ -210,37 +255,17 @@ async def _refuse_http2(send: Any) -> None:
     await send({"type": "websocket.http.response.body", "body": b""})
 
 
-async def _ping_all() -> None:
-    """Ping every live socket once in PING_SECONDS, spread; abort those that stay silent."""
+async def _look_at_all() -> None:
+    """Look at every live socket once in LOOK_SECONDS."""
     loop = asyncio.get_running_loop()
-    waiting: set[asyncio.Task[None]] = set()
     while LiveStream.live:
         streams = list(LiveStream.live)
-        pause = PING_SECONDS / len(streams)
-        due = loop.time()
-        for stream in streams:
-            due += pause
-            if due > loop.time():
-                await asyncio.sleep(due - loop.time())
-            if stream not in LiveStream.live:
-                continue
-            if loop.time() - stream.heard > SILENT_AT_MOST:
-                stream.abort()
-                continue
-            # A peer that does not read would hold a ping back: nobody waits for it.
-            task = loop.create_task(stream.ping())
-            waiting.add(task)
-            task.add_done_callback(waiting.discard)
-
-
-async def _look_at_all() -> None:
-    """Abort the sockets whose peers do not read; one look in LOOK_SECONDS at all of them."""
-    loop = asyncio.get_running_loop()
-    while LiveStream.live:
-        await asyncio.sleep(LOOK_SECONDS)
-        for stream in list(LiveStream.live):
-            if stream.is_not_reading(loop.time()):
-                stream.abort()
+        for step in range(LOOK_STEPS):
+            await asyncio.sleep(LOOK_SECONDS / LOOK_STEPS)
+            now = loop.time()
+            for stream in streams[step::LOOK_STEPS]:
+                if stream in LiveStream.live:
+                    stream.look(now)
 
 
 def bytes_waiting(peer: socket.socket) -> int:

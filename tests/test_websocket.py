@@ -11,15 +11,17 @@ from hypercorn.asyncio import run
 from hypercorn.config import Config
 from hypercorn.protocol import h2, h11, ws_stream
 from websockets.asyncio.client import connect
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import TextMessage
 from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import FrameDecoder, Opcode, RsvBits
 
 from streamsite.websocket import (
     INFLATED_AT_MOST,
+    Frame,
     LiveStream,
     QuietServer,
     SharedDeflate,
-    compress,
     install,
 )
 from tests.client import Person
@@ -104,19 +106,29 @@ async def test_a_socket_leaves_nothing_behind_when_it_is_closed(sqlite_site: Sit
     wait_for(lambda: server.descriptors <= open_before, "the sockets' descriptors are closed")
 
 
-def test_a_frame_is_compressed_once_for_all_sockets() -> None:
-    frame = b"<li>the same for everybody</li>" * 10
-    first, second = SharedDeflate(), SharedDeflate()
-    sent = [
-        extension.frame_outbound(
-            FrameDecoder(client=False), Opcode.TEXT, RsvBits(False, False, False), frame, True
-        )
-        for extension in (first, second)
-    ]
-    assert sent[0][1] is sent[1][1]  # not equal bytes: the same
-    assert zlib.decompressobj(-15).decompress(sent[0][1] + b"\x00\x00\xff\xff") == frame
-    assert compress(frame, 15) is sent[0][1]
-    assert compress(frame, 9) is not sent[0][1]  # another window is another frame
+def test_a_frame_is_made_and_compressed_once_for_all_sockets() -> None:
+    text = "<li>the same for everybody</li>" * 10
+    frame = Frame(text)
+    made = frame.framed(15)
+    assert frame.framed(15) is made  # not equal bytes: the same
+    assert len(made) < len(frame.framed(0)) / 3
+    assert frame.framed(9) is not made  # another window is another frame
+
+
+@pytest.mark.parametrize("length", [0, 1, 125, 126, 127, 128, 2000, 65_535, 65_536, 200_000])
+@pytest.mark.parametrize("window_bits", [0, 9, 15])
+def test_a_client_reads_the_frame_as_it_was_written(length: int, window_bits: int) -> None:
+    text = "né " * (length // 4) + "x" * (length - length // 4 * 4)
+    extension = PerMessageDeflate()
+    if window_bits:
+        answer = f"permessage-deflate; server_max_window_bits={window_bits}"
+        extension.finalize(f"{answer}; server_no_context_takeover")
+    client = Connection(ConnectionType.CLIENT, extensions=[extension])
+    for _ in range(2):
+        client.receive_data(Frame(text).framed(window_bits))
+        parts = [event for event in client.events() if isinstance(event, TextMessage)]
+        assert "".join(part.data for part in parts) == text
+        assert parts[-1].message_finished
 
 
 def test_inflating_stops_at_the_bound() -> None:

@@ -29,16 +29,16 @@ def poll() -> None:
 
 def superseded() -> None:
     """The ring keeps every state that a comment ever had."""
-    from comments.hub import Hub
+    from comments.ring import Ring
     from comments.stream import Change
 
-    append = Hub._append
+    append = Ring.append
 
-    def keep(self: Hub, change: Change) -> None:
-        self.latest.pop(change.number, None)
+    def keep(self: Ring, change: Change) -> None:
+        self._latest.pop(change.number, None)
         append(self, change)
 
-    Hub._append = keep  # type: ignore[method-assign]
+    Ring.append = keep  # type: ignore[method-assign]
 
 
 def main() -> None:

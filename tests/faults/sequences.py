@@ -25,6 +25,7 @@ from comments.identity import Actor, actor_of_account
 from comments.models import Comment, Stream, Viewer, new_epoch
 from comments.services import common
 from comments.stream import Cursor
+from streamsite.websocket import Frame
 from tests.faults.frames import Page, parse
 
 
@@ -41,12 +42,33 @@ STEPS = st.lists(
         st.tuples(st.just("post"), st.integers(0, 1)),
         st.tuples(st.just("post"), st.integers(0, 1)),
         st.tuples(st.sampled_from("remove restore ring ring lose".split()), st.integers(0, 9)),
-        st.tuples(st.sampled_from(["leave", "come", "die"]), st.integers(0, PAGES - 1)),
+        st.tuples(
+            st.sampled_from(["leave", "come", "die", "fill", "drain"]), st.integers(0, PAGES - 1)
+        ),
         st.tuples(st.sampled_from(["fail", "restart", "poll", "breathe"]), st.just(0)),
     ),
     min_size=1,
     max_size=24,
 )
+
+
+class Link:
+    """A connection: what is written to it arrives unless it is dead or full."""
+
+    seat: Seat
+
+    def __init__(self, tab: "Tab") -> None:
+        self.tab = tab
+
+    def write(self, frame: Frame) -> bool:
+        if self.tab.full:
+            return False
+        if self.tab.seat is self.seat:
+            self.tab.page.apply(parse(frame.text))
+        return True
+
+    def abort(self) -> None:
+        self.tab.seat = None
 
 
 class Tab:
@@ -56,16 +78,15 @@ class Tab:
         self.staff = staff
         self.page = Page()
         self.seat: Seat | None = None
+        self.full = False  # its connection has no room for a frame
 
     def sit(self, hub: Hub) -> None:
-        async def send(message: dict[str, Any]) -> None:
-            if self.seat is seat:  # else the link is dead: nothing arrives
-                self.page.apply(parse(message["text"]))
-
         async def close(_code: int) -> None:
             hub.leave(seat)
 
-        seat = Seat(send, close, lambda: None, staff=self.staff, standing=None)
+        self.full = False
+        link = Link(self)
+        seat = link.seat = Seat(link, close, staff=self.staff, standing=None)
         self.seat = seat
         cursor = Cursor.parse(self.page.cursor) if self.page.epoch else None
         hub.join(seat, cursor)
@@ -161,6 +182,13 @@ class History:
         """The link is dead, and the server does not know: it goes on sending."""
         self.tabs[which].seat = None
 
+    def fill(self, which: int) -> None:
+        """The peer stops reading for a while: no frame finds room."""
+        self.tabs[which].full = True
+
+    def drain(self, which: int) -> None:
+        self.tabs[which].full = False
+
     def come(self, which: int) -> None:
         async def sit() -> None:
             self.tabs[which].sit(self.hub)
@@ -191,6 +219,7 @@ class History:
 
     def settle(self) -> None:
         for n in range(PAGES):
+            self.drain(n)
             self.come(n)
         head = Stream.objects.get(pk=self.stream_id).head
         self.run(self._settle(head))
