@@ -32,7 +32,7 @@ class ShortLivedRedisCache(RedisCache):
             return question()
         except RedisError as error:
             ShortLivedRedisCache._away_until = time.monotonic() + SECONDS_AWAY
-            logger.warning("cache: Redis failed: %s", type(error).__name__)
+            logger.warning("cache: Redis failed: %s", error)
             return otherwise
 
     def get(self, key: str, default: Any = None, version: int | None = None) -> Any:

@@ -14,6 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+from redis.asyncio.connection import ConnectionPool, SSLConnection, parse_url
+from redis.exceptions import RedisError
 
 _HOST = r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]"
 _PORT = r"(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
@@ -238,17 +240,19 @@ def database(name: str, *, default: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Redis:
-    """Where the channel layer is: `hosts` as channels-redis takes them, and one URL for the cache
-    (None under Sentinel, which Django's cache does not speak)."""
+    """Where the channel layer is: `hosts` as channels-redis takes them; and the cache: the first
+    URL, or under Sentinel the one host."""
 
     hosts: list[dict[str, Any]]
-    cache_url: str | None
+    url: str
+    has_sentinels: bool = False
 
 
 def redis(name: str) -> Redis | None:
     """The Redis (or Valkey) servers that several processes share; None without any.
 
     `redis://…` or `rediss://…` (TLS); several of them, by commas, share the videos between them;
+    their queries hold redis-py's own options, as in `?ssl_ca_certs=/folder/ca.pem`.
     `sentinel://[:password@]host:26379,host:26379/master[/0]` asks sentinels for the master.
     """
     value = _read(name)
@@ -260,7 +264,7 @@ def redis(name: str) -> Redis | None:
     )
     try:
         if value.startswith("sentinel://"):
-            return Redis([_sentinels(value)], None)
+            return Redis([_sentinels(value)], "sentinel://", has_sentinels=True)
         urls = [url.strip() for url in re.split(r",(?=\s*rediss?://)", value)]
         for url in urls:
             parts = urlsplit(url)
@@ -268,9 +272,22 @@ def redis(name: str) -> Redis | None:
                 raise ValueError
             if not re.fullmatch(r"(/[0-9]{0,4})?", parts.path):
                 raise ValueError
-    except ValueError:
+        hosts: list[dict[str, Any]] = [{**parse_url(url)} for url in urls]
+        pools = [ConnectionPool(**host) for host in hosts]
+        connections = [pool.make_connection() for pool in pools]  # type: ignore[no-untyped-call]
+    except (ValueError, TypeError, RedisError):  # TypeError: an option that there is not
         refuse(name, "cannot be read as the URL of Redis", instead)
-    return Redis([{"address": url} for url in urls], urls[0])
+    try:
+        for connection in connections:
+            if isinstance(connection, SSLConnection):
+                connection.ssl_context.get()
+    except OSError as error:
+        refuse(
+            name,
+            f"names certificates that cannot be used ({error.strerror})",
+            "paths of PEM files, as in rediss://host:6379/0?ssl_ca_certs=/folder/ca.pem",
+        )
+    return Redis(hosts, urls[0])
 
 
 def _sentinels(value: str) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 import logging
 
+from redis.exceptions import RedisError
+
 # Line breaks, escape codes and the rest of what a terminal acts on, shown as \\x0a and the like.
 _ESCAPED = {code: f"\\x{code:02x}" for code in [*range(32), *range(127, 160)]}
 _ESCAPED |= {0x2028: "\\u2028", 0x2029: "\\u2029"}
@@ -13,3 +15,16 @@ class OneLineFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's name
         return super().formatMessage(record).translate(_ESCAPED)
+
+
+class RedisInOneLine(logging.Filter):
+    """channels-redis shows each failure to come back to Redis with a traceback of all tries; that
+    Redis is away is no mistake of ours, and the last error's text says why."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, RedisError):
+            record.msg, record.args = "Redis is away: %s", (error,)
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+            record.exc_info = None
+        return True

@@ -11,9 +11,10 @@ import django_stubs_ext
 from django.utils.crypto import salted_hmac
 from django.utils.csp import CSP
 from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 
 from streamsite import env
+from streamsite.connections import TellingRetry, attentive
 
 django_stubs_ext.monkeypatch()  # makes ModelAdmin[Video] and the like work outside mypy too
 
@@ -100,33 +101,47 @@ if REDIS:
     # commands a message, and dies of 5 s without one unless its timeout is longer.
     waits: dict[str, Any] = (
         {
-            "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), 10),
-            "health_check_interval": 5,
+            "retry": TellingRetry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), 10),
+            "health_check_interval": 2,
             "socket_connect_timeout": 2,
         }
         if CHANNEL_LAYER == "pubsub"
-        else {"socket_timeout": 20, "socket_connect_timeout": 2}
+        else {
+            "retry": TellingRetry(NoBackoff(), 0),
+            "socket_timeout": 20,
+            "socket_connect_timeout": 2,
+        }
     )
+    # Nobody is kept waiting by the cache, nor by a sentinel that is gone: there are others.
+    at_once = {"socket_connect_timeout": 0.5, "socket_timeout": 0.5}
+    if REDIS.has_sentinels:
+        waits["sentinel_kwargs"] = at_once | {"retry": Retry(NoBackoff(), 0)}
     CHANNEL_LAYERS = {
         "default": {
             "BACKEND": {
                 "pubsub": "channels_redis.pubsub.RedisPubSubChannelLayer",
                 "core": "channels_redis.core.RedisChannelLayer",
             }[CHANNEL_LAYER],
-            "CONFIG": {"prefix": REDIS_PREFIX, "hosts": [host | waits for host in REDIS.hosts]}
+            "CONFIG": {
+                "prefix": REDIS_PREFIX,
+                "hosts": [waits | attentive(host) for host in REDIS.hosts],
+            }
             | ({"capacity": 1000, "expiry": 10} if CHANNEL_LAYER == "core" else {}),
         }
     }
     CACHES = {
         "default": {
             "BACKEND": "streamsite.cache.ShortLivedRedisCache",
-            "LOCATION": REDIS.cache_url,
+            # In a list: Django would divide a string at its commas, which passwords may have.
+            "LOCATION": [REDIS.url],
             "KEY_PREFIX": REDIS_PREFIX,
-            "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5},
+            "OPTIONS": at_once
+            | (
+                REDIS.hosts[0] | {"pool_class": "streamsite.connections.MasterPool"}
+                if REDIS.has_sentinels
+                else {}
+            ),
         }
-        if REDIS.cache_url
-        # Under Sentinel sessions come from the database each time.
-        else {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}
     }
 else:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
@@ -232,11 +247,13 @@ LOGGING = {
             "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
         }
     },
+    "filters": {"redis": {"()": "streamsite.logs.RedisInOneLine"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         # Each 4xx would be a line a stranger can write at will; 5xx stay.
         "django.request": {"level": "ERROR"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
+        "channels_redis.pubsub": {"filters": ["redis"]},
     },
 }

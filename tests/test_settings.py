@@ -43,6 +43,8 @@ def refusal_of(done: "subprocess.CompletedProcess[str]") -> str:
         ("DATABASE_URL", "sqlite://:memory:", "in memory"),
         ("REDIS_URL", f"http://:{SECRET}@host:6379", "redis://host:6379/0"),
         ("REDIS_URL", f"redis://:{SECRET}@host:port", "redis://host:6379/0"),
+        ("REDIS_URL", f"rediss://:{SECRET}@host/0?ssl_ca_cert=/x.pem", "redis://host:6379/0"),
+        ("REDIS_URL", f"rediss://:{SECRET}@host/0?ssl_ca_certs=/no/x.pem", "paths of PEM files"),
         ("RATE_VIEWER", "5", "RATE_VIEWER=5/10"),
         ("RATE_VIEWER", "0/10", "RATE_VIEWER=off"),
         ("RATE_ADDRESS", "fast", "RATE_ADDRESS=off"),
