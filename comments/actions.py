@@ -1,6 +1,6 @@
 """From what a client sent to a verb, for the socket and the plain form alike."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,7 @@ def perform(
     return ACTIONS[action](actor, stream_id, fields)
 
 
-def perform_posts(stream_id: int, posts: Sequence[Sent]) -> list[Outcome | Refused]:
+def perform_posts(stream_id: int, posts: list[Sent]) -> list[Outcome | Refused]:
     """Post what several sockets sent, in one transaction; each has its own outcome."""
     actors = actors_of_sessions([(sent.session_key, sent.address) for sent in posts])
     drafts = [

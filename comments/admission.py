@@ -8,13 +8,15 @@ from collections import Counter
 from typing import Any
 from urllib.parse import urlsplit
 
+from channels.auth import AuthMiddleware
 from channels.sessions import CookieMiddleware
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
 from django.http.request import split_domain_port, validate_host
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
-from comments import limits
+from comments import batches, limits
 from comments.consumers import peer_of
 from comments.errors import Code, Refused
 
@@ -111,6 +113,16 @@ class Admission:
             self.total -= 1
             _count_down(self.sessions, session)
             _count_down(self.addresses, address)
+
+
+class SharedAuthMiddleware(AuthMiddleware):
+    """Channels' AuthMiddleware, the last of its AuthMiddlewareStack, with one reading for all
+    sockets that open in the same moment. From the database itself, not from cached sessions."""
+
+    async def resolve_scope(self, scope: dict[str, Any]) -> None:
+        key = scope["session"].session_key
+        user = await batches.user_of_session(None, key) if key else AnonymousUser()
+        scope["user"]._wrapped = user
 
 
 def _is_over(count: int, most: int | None) -> bool:

@@ -16,8 +16,7 @@ from django.db import DatabaseError
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
-from comments import actions, limits, services
-from comments.commits import group_commit
+from comments import actions, batches, limits, services
 from comments.errors import Code, Refused
 from comments.fanout import fanout
 from comments.hub import Seat
@@ -109,7 +108,7 @@ class CommentConsumer(AsyncWebsocketConsumer):
             fields = parse_frame(text_data)
             sent = actions.Sent(self._session_key(), self.address, fields)
             if fields.get("action") == "post":
-                outcome = await group_commit.post(self.stream_id, sent)
+                outcome = await batches.post(self.stream_id, sent)
             else:
                 outcome = await in_database(_perform, ACTING)(self.stream_id, sent)
             answer = {"key": shown_key(fields), "action": fields["action"], "outcome": outcome}

@@ -5,18 +5,19 @@ reads session, account and viewer anew, so signing out, a new password, a demoti
 deactivation count from the next action on. What an open socket is sent follows by the safety poll.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-from django.contrib.auth import get_user
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.base import SessionBase
-from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare
 
 from comments.limits import address_of
 from comments.models import MODERATE, Comment, Stream, Viewer
@@ -101,7 +102,7 @@ def actor_of_request(request: HttpRequest) -> Actor:
         {"x-forwarded-for": request.headers.get("x-forwarded-for", "")},
         request.META.get("REMOTE_ADDR") or "",
     )
-    user = _account(request.user)
+    user = request.user if isinstance(request.user, User) and request.user.is_active else None
     kept = request.session.get(SESSION_VIEWER, 0)
     viewer = _own(Viewer.objects.select_related("user").filter(pk=kept).first(), user)
     if viewer is None:
@@ -117,23 +118,52 @@ def actor_of_session(session_key: str | None, address: str) -> Actor:
 
 
 def actors_of_sessions(sockets: Sequence[tuple[str | None, str]]) -> list[Actor]:
-    """Who is behind each session key, at each address. Two queries for all of them, and those
-    that Django's `get_user` makes for each that is signed in."""
+    """Who is behind each session key, at each address, in three queries for all of them."""
     # The database's own sessions, not the cached ones that pages use: a sign-out counts here and
     # now, also where the cache could not be reached to forget it.
-    rows = Session.objects.filter(
-        session_key__in={key for key, _address in sockets if key}, expire_date__gt=timezone.now()
-    )
-    sessions = {row.session_key: _ReadSession(row) for row in rows}
+    sessions = _sessions({key for key, _address in sockets if key})
+    users = _users(sessions)
     viewers = Viewer.objects.select_related("user").in_bulk(
         {session[SESSION_VIEWER] for session in sessions.values() if SESSION_VIEWER in session}
     )
     people: dict[str | None, tuple[Viewer | None, User | None]] = {}
     for key, session in sessions.items():
-        # get_user checks backend, password hash and is_active, and asks nothing else of a request.
-        user = _account(get_user(cast("HttpRequest", _WithSession(session))))
-        people[key] = _own(viewers.get(session.get(SESSION_VIEWER)), user), user
+        viewer = viewers.get(session.get(SESSION_VIEWER, 0))
+        people[key] = _own(viewer, users.get(key)), users.get(key)
     return [Actor(*people.get(key, (None, None)), address) for key, address in sockets]
+
+
+def users_of_sessions(_site: None, keys: Sequence[str]) -> list[User | AnonymousUser]:
+    """The account that each session is signed in as."""
+    users = _users(_sessions(set(keys)))
+    return [users.get(key) or AnonymousUser() for key in keys]
+
+
+def _sessions(keys: set[str]) -> dict[str, dict[str, Any]]:
+    """What the sessions that have not ended hold, by their keys."""
+    alive = Session.objects.filter(session_key__in=keys, expire_date__gt=timezone.now())
+    return {session.session_key: session.get_decoded() for session in alive}
+
+
+def _users(sessions: Mapping[str, Mapping[str, Any]]) -> dict[str, User]:
+    """The accounts that sessions are signed in as: what `django.contrib.auth.get_user` finds with
+    the ModelBackend, in one query for all of them."""
+    ids = {
+        key: int(session[SESSION_KEY])
+        for key, session in sessions.items()
+        if session.get(BACKEND_SESSION_KEY) in settings.AUTHENTICATION_BACKENDS
+    }
+    active = User.objects.filter(is_active=True).in_bulk(set(ids.values())) if ids else {}
+    found = {}
+    for key, pk in ids.items():
+        if (user := active.get(pk)) is None:
+            continue
+        # Of the password, under this SECRET_KEY or those that it replaced.
+        hashes = (user.get_session_auth_hash(), *user.get_session_auth_fallback_hash())
+        claimed = sessions[key].get(HASH_SESSION_KEY, "")
+        if any(constant_time_compare(claimed, valid) for valid in hashes):
+            found[key] = user
+    return found
 
 
 def actor_of_account(user: User) -> Actor:
@@ -160,29 +190,8 @@ def claim(session: SessionBase, user: User) -> None:
         session[SESSION_VIEWER] = viewer.pk
 
 
-class _ReadSession(SessionStore):
-    """A session whose row has been read."""
-
-    def __init__(self, row: Session) -> None:
-        super().__init__(row.session_key)
-        self.row = row
-
-    def load(self) -> dict[str, Any]:
-        decoded: dict[str, Any] = self.row.get_decoded()
-        return decoded
-
-
-class _WithSession:
-    def __init__(self, session: SessionBase) -> None:
-        self.session = session
-
-
 def _new_viewer(user: User | None) -> Viewer:
     return Viewer.objects.create(user=user, claimed_at=timezone.now() if user else None)
-
-
-def _account(user: User | AnonymousUser | Any) -> User | None:
-    return user if isinstance(user, User) and user.is_active else None
 
 
 def _own(viewer: Viewer | None, user: User | None) -> Viewer | None:

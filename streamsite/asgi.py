@@ -9,10 +9,10 @@ from django.core.asgi import get_asgi_application
 
 django_application = get_asgi_application()  # sets Django up; what follows imports models
 
-from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter
+from channels.sessions import SessionMiddlewareStack
 
-from comments.admission import Admission, StrictOrigin
+from comments.admission import Admission, SharedAuthMiddleware, StrictOrigin
 from comments.routing import application as comment_sockets
 from streamsite import websocket
 from streamsite.bodies import BoundedBodies
@@ -23,7 +23,10 @@ websocket.install()
 application: Any = ProtocolTypeRouter(
     {
         "http": BoundedBodies(django_application),
-        "websocket": StrictOrigin(Admission(AuthMiddlewareStack(comment_sockets))),
+        # The last two are Channels' AuthMiddlewareStack with its last part made for many sockets.
+        "websocket": StrictOrigin(
+            Admission(SessionMiddlewareStack(SharedAuthMiddleware(comment_sockets)))
+        ),
         "lifespan": Lifespan(),
     }
 )

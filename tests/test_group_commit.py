@@ -9,14 +9,15 @@ import pytest
 from django.db import connection
 from pytest_django.fixtures import Settings
 
-from comments import commits, services
+from comments import services
 from comments import stream as comment_stream
 from comments.actions import Outcome, Sent
-from comments.commits import GroupCommit
+from comments.batches import InBatches
 from comments.errors import Code, Refused
 from comments.identity import Actor
 from comments.models import Comment, Stream, Viewer
 from comments.services import Draft
+from comments.threads import ACTING
 from streamsite.env import Rate
 from tests.client import Person
 from tests.conftest import MakeSite
@@ -108,19 +109,16 @@ def test_the_number_of_queries_does_not_grow_with_the_posts(
         services.post_many(stream.pk, [draft(other) for other in others])
 
 
-async def test_a_mistake_that_one_post_meets_costs_the_others_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_mistake_that_one_post_meets_costs_the_others_nothing() -> None:
     def perform(stream_id: int, posts: list[Sent]) -> list[Outcome | Refused]:
         if any(sent.fields["body"] == "poison" for sent in posts):
             raise ZeroDivisionError
         return [Outcome(number=sent.fields["n"]) for sent in posts]
 
-    monkeypatch.setattr(commits, "perform_posts", perform)
-    group = GroupCommit()
+    post = InBatches(perform, ACTING)
     bodies = ["a", "b", "poison", "c"]
     outcomes = await asyncio.gather(
-        *(group.post(1, Sent(None, "", {"body": b, "n": n})) for n, b in enumerate(bodies)),
+        *(post(1, Sent(None, "", {"body": b, "n": n})) for n, b in enumerate(bodies)),
         return_exceptions=True,
     )
     numbers = [o.number if isinstance(o, Outcome) else type(o) for o in outcomes]
