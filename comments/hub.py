@@ -7,6 +7,7 @@ Why not one group membership per socket: docs/decisions.md, "One hub per process
 """
 
 import asyncio
+import itertools
 import logging
 import time
 import uuid
@@ -26,7 +27,7 @@ from comments.frames import (
 )
 from comments.identity import Standing
 from comments.models import Stream
-from comments.ring import SIZE, Ring
+from comments.ring import SIZE, Ring, in_pieces
 from comments.stream import Batch, Change, Cursor
 from comments.threads import in_database
 from streamsite.websocket import Frame
@@ -34,13 +35,15 @@ from streamsite.websocket import Frame
 logger = logging.getLogger(__name__)
 
 GAP_SECONDS = 0.05  # how long an early number waits for the ones before it
-# After a flush that took t seconds the next one waits 4 t, at most 250 ms: at least four fifths
-# of the processor stay free for everything else, and a quiet room is flushed at once.
-PACE = 4
-PACE_AT_MOST = 0.25
-BUSY_AT_MOST = 5.0  # seconds without room for a frame after which a peer counts as not reading
+# A flush that took t seconds is followed by the next one 5 t after its start: it takes a fifth of
+# the processor. That is no later than PACE_AT_MOST while it leaves a fifth free; a quiet room is
+# flushed at once.
+PACE = 5
+PACE_AT_LEAST = 1.25
+PACE_AT_MOST = 0.24
 BEAT_SECONDS = 15.0  # silence after which pages are told that the connection lives
 READS_AT_ONCE = 4
+EARLY_AT_MOST = 2 * SIZE  # numbers ahead of what is known that are kept until the others come
 UNHEARD_AT_MOST = 2  # safety polls in a row that knew more than the doorbell
 PRESENCE_SECONDS = 6.0  # a process that has not told its viewers for this long counts none
 
@@ -64,7 +67,7 @@ class Seat:
     on, which the safety poll looks at again.
     """
 
-    __slots__ = ("busy_since", "close", "cursor", "notice", "peer", "reading", "staff", "standing")
+    __slots__ = ("close", "cursor", "notice", "peer", "reading", "staff", "standing")
 
     def __init__(
         self,
@@ -80,8 +83,7 @@ class Seat:
         self.standing = standing
         self.cursor = 0
         self.notice = 0  # the version of the room's notice that this socket has
-        self.reading = False  # a catch-up from the database is on its way
-        self.busy_since = 0.0  # when there was no room for a frame, 0 since there is
+        self.reading = 0  # which read from the database it waits for, 0 for none
 
 
 class Hub:
@@ -111,10 +113,13 @@ class Hub:
         self._listening: asyncio.Task[None] | None = None
         self._flush_handle: asyncio.Handle | None = None
         self._next_flush = 0.0
-        self._flushed = self._loop.time()
+        self._flushed = self._loop.time()  # when everybody was last sent something
+        self._shown = (0, 0)  # head and notice that everybody has, but for
+        self._fresh: set[Seat] = set()  # those who came since, and who had no room
         self.empty_since = self._loop.time()
         self._window: Batch | None = None  # the last reset that was read
-        self._reads: dict[Cursor | None, list[Seat]] = {}
+        self._reads: dict[Cursor | None, list[tuple[Seat, int]]] = {}
+        self._numbers = itertools.count(1)  # of reads
         self._reading = asyncio.Semaphore(READS_AT_ONCE)
 
     @property
@@ -175,27 +180,39 @@ class Hub:
     def join(self, seat: Seat, cursor: Cursor | None) -> None:
         """Seat a socket whose page stands at `cursor`; what it missed is sent to it next."""
         self.seats.add(seat)
+        self._fresh.add(seat)
         if cursor and cursor.epoch == self.epoch and self.ring.covers(cursor.change):
             seat.cursor = cursor.change
-        else:
+        elif cursor and cursor.epoch == self.epoch and cursor.change > self.head - SIZE:
             # Older than the ring, or newer than the doorbell: the database knows.
             self._read(seat, cursor)
+        else:
+            self._read(seat, None)  # the window, which is read once for all
         if time.monotonic() - self._counted > 1.0:
             self._count()
         self._schedule()
 
     def leave(self, seat: Seat) -> None:
         self.seats.discard(seat)
+        self._fresh.discard(seat)
         self.empty_since = self._loop.time()
 
     # --- changes in ---------------------------------------------------------------------------
 
     def receive(self, message: dict[str, Any]) -> None:
         """Take one message of the group. Nothing is trusted to arrive, once, or in order."""
+        try:
+            self._take(message)
+        except (KeyError, TypeError, ValueError) as error:
+            # Of another version of this program, or of somebody else: the database is asked.
+            logger.warning("stream %s: a message was not understood: %r", self.stream_id, error)
+            self.heal()
+
+    def _take(self, message: dict[str, Any]) -> None:
         self._unheard = 0
-        kind = message.get("type")
+        kind = message["type"]
         if kind == "presence":
-            self.elsewhere[message["process"]] = (message["viewers"], time.monotonic())
+            self.elsewhere[str(message["process"])] = (int(message["viewers"]), time.monotonic())
             return
         if kind == "room":
             self.spawn(self._look())
@@ -203,8 +220,8 @@ class Hub:
         if message["epoch"] != self.epoch:
             self.heal()
             return
-        for change in map(Change.of_message, message["changes"]):
-            if change.change > self.head:
+        for change in [Change.of_message(values) for values in message["changes"]]:
+            if self.head < change.change <= self.head + EARLY_AT_MOST:
                 self.early[change.change] = change
         self._take_early()
         if self.early:
@@ -254,9 +271,13 @@ class Hub:
     async def _read_beyond(self) -> None:
         cursor = Cursor(self.epoch, self.head)
         generation = self._generation
+        announced = list(self.early)
         batch = await in_database(stream.catch_up)(self.stream_id, cursor)
         if generation == self._generation:
             self._apply(batch)
+            # What was announced before is read now, or is of a history that was lost.
+            for number in announced:
+                self.early.pop(number, None)
 
     def _apply(self, batch: Batch) -> None:
         if batch.reset:
@@ -264,6 +285,7 @@ class Hub:
             self.epoch = batch.epoch
             self.ring.start_at(batch.head)
             self.early.clear()
+            self._window = None  # its numbers may mean other comments now
             self._deliver(batch, [seat for seat in self.seats if not seat.reading])
             return
         for change in batch.changes:
@@ -288,54 +310,68 @@ class Hub:
         self._flush_handle = None
         started = self._loop.time()
         head, version = self.head, self.notice_version
+        everybody = self._shown != (head, version)
         groups: defaultdict[tuple[int, int, bool], list[Seat]] = defaultdict(list)
-        for seat in self.seats:
+        for seat in self.seats if everybody else self._fresh:
             if (seat.cursor < head or seat.notice != version) and not seat.reading:
                 groups[seat.cursor, seat.notice, seat.staff].append(seat)
-        busy: list[Seat] = []
+        self._fresh = set()
         for (cursor, notice, staff), seats in groups.items():
             if cursor < self.ring.floor:
                 for seat in seats:
                     self._read(seat, Cursor(self.epoch, cursor))
                 continue
-            text = ""
+            text = self._notice(staff=staff) if notice != version else ""
             if cursor < head:
-                text = self.ring.beyond(cursor, staff=staff)
-                text += cursor_element(Cursor(self.epoch, head))
-            if notice != version:
-                text += self._notice(staff=staff)
-            busy += self._send(seats, text, max(cursor, head))
-        if groups:
+                frames = self._frames(text, self.ring.beyond(cursor, staff=staff), head)
+            else:
+                frames = [(cursor, Frame(text))]
+            self._send(seats, frames)
+        if everybody:
+            self._shown = head, version
             self._flushed = started
-        now = self._loop.time()
-        self._next_flush = now + min(PACE_AT_MOST, PACE * (now - started))
-        if busy:
+        took = self._loop.time() - started
+        self._next_flush = started + max(PACE_AT_LEAST * took, min(PACE_AT_MOST, PACE * took))
+        if self._fresh:
             # Nothing else would come back to who had no room.
-            self._next_flush = now + PACE_AT_MOST
+            self._next_flush = started + PACE_AT_MOST
             self._schedule()
 
-    def _send(self, seats: Iterable[Seat], text: str, cursor: int) -> list[Seat]:
-        """Send a text that brings its readers to `cursor`; those who have no room for it now."""
-        frame = Frame(text)
+    def _frames(
+        self, first: str, changes: list[tuple[int, str]], head: int
+    ) -> list[tuple[int, Frame]]:
+        """Changes up to `head` as frames, with where a page is after each; `first` before all."""
+        frames = []
+        for cursor, text in in_pieces(changes, head):
+            frames.append(
+                (cursor, Frame(first + text + cursor_element(Cursor(self.epoch, cursor))))
+            )
+            first = ""
+        return frames
+
+    def _send(self, seats: Iterable[Seat], frames: list[tuple[int, Frame]]) -> list[Seat]:
+        """Send frames, in their order, to each seat as far as there is room; to whom there was
+        not for all of them. Those are served with the next flush."""
         busy: list[Seat] = []
+        version = self.notice_version
         for seat in seats:
-            if seat.peer.write(frame):
+            for cursor, frame in frames:
+                if not seat.peer.write(frame):
+                    busy.append(seat)
+                    break
                 seat.cursor = cursor
-                seat.notice = self.notice_version
-                seat.busy_since = 0.0
-            else:
-                seat.busy_since = seat.busy_since or self._loop.time()
-                busy.append(seat)
+                seat.notice = version
+        self._fresh.update(busy)
         return busy
 
     def _read(self, seat: Seat, cursor: Cursor | None) -> None:
         """Catch a seat up from the database; seats at the same cursor share one read."""
-        seat.reading = True
+        seat.reading = number = next(self._numbers)  # an earlier read of it counts no more
         waiting = self._reads.get(cursor)
         if waiting is not None:
-            waiting.append(seat)
+            waiting.append((seat, number))
         else:
-            self._reads[cursor] = [seat]
+            self._reads[cursor] = [(seat, number)]
             self.spawn(self._read_for(cursor))
 
     async def _read_for(self, cursor: Cursor | None) -> None:
@@ -345,14 +381,15 @@ class Hub:
                 batch = await self._catch_up(cursor)
         except Exception as error:
             logger.warning("stream %s: no catch-up: %s", self.stream_id, type(error).__name__)
-        seats = [seat for seat in self._reads.pop(cursor) if seat in self.seats]
+        waiting = self._reads.pop(cursor)
+        seats = [s for s, number in waiting if s in self.seats and s.reading == number]
         if batch is None:
             for seat in seats:
                 self.seats.discard(seat)
                 self.spawn(ignore_errors(seat.close(1013)))
             return
         for seat in seats:
-            seat.reading = False
+            seat.reading = 0
         self._deliver(batch, seats)
 
     async def _catch_up(self, cursor: Cursor | None) -> Batch:
@@ -374,18 +411,25 @@ class Hub:
 
     def _deliver(self, batch: Batch, seats: list[Seat]) -> None:
         """Send a batch as it was read, and bring the seats to its head."""
-        cursor = Cursor(batch.epoch, batch.head)
         for staff in (False, True):
             audience = [seat for seat in seats if seat.staff is staff]
             if not audience:
                 continue
-            states = "".join(c.staff if staff else c.public for c in batch.changes)
-            text = reset_frame(states, cursor) if batch.reset else states + cursor_element(cursor)
-            # The role first: what rows offer depends on it. Where a window finds no room the
-            # seat's old cursor may be of another history: it is sent a window all the same.
-            for seat in self._send(audience, self._notice(staff=staff) + text, batch.head):
-                seat.reading = True
-                self._loop.call_later(PACE_AT_MOST, self._read, seat, None)
+            # The role first: what rows offer depends on it.
+            notice = self._notice(staff=staff)
+            changes = [(c.change, c.staff if staff else c.public) for c in batch.changes]
+            if batch.reset:
+                states = "".join(text for _change, text in changes)
+                window = reset_frame(states, Cursor(batch.epoch, batch.head))
+                frames = [(batch.head, Frame(notice + window))]
+            else:
+                frames = self._frames(notice, changes, batch.head)
+            for seat in self._send(audience, frames):
+                if batch.reset:
+                    # Its cursor may be of another history: it is sent a window all the same.
+                    seat.reading = next(self._numbers)
+                    self._loop.call_later(PACE_AT_MOST, self._read, seat, None)
+        self._fresh.update(seats)
         self._schedule()
 
     # --- the room -----------------------------------------------------------------------------
@@ -414,7 +458,7 @@ class Hub:
             self.notice_version += 1
 
     def tick(self) -> None:
-        """With every safety poll: tell the others our viewers, cut peers that do not read."""
+        """With every safety poll: tell the others our viewers; beat where nothing was said."""
         now = time.monotonic()
         viewers, at = self.told
         if viewers != len(self.seats) or now - at > PRESENCE_SECONDS / 2:
@@ -425,18 +469,13 @@ class Hub:
         self._schedule()
         if self._loop.time() - self._flushed > BEAT_SECONDS:
             self._beat()
-        for seat in [seat for seat in self.seats if seat.busy_since]:
-            if self._loop.time() - seat.busy_since > BUSY_AT_MOST:
-                # A close frame would wait behind what the peer does not take.
-                self.leave(seat)
-                seat.peer.abort()
 
     def _beat(self) -> None:
         """A frame that says nothing: a page that hears none for long knows its link is dead."""
         self._flushed = self._loop.time()
-        up_to_date = (self.head, self.notice_version, False)
+        up_to_date = (self.head, self.notice_version, 0)
         current = [s for s in self.seats if (s.cursor, s.notice, s.reading) == up_to_date]
-        self._send(current, cursor_element(Cursor(self.epoch, self.head)), self.head)
+        self._send(current, [(self.head, Frame(cursor_element(Cursor(self.epoch, self.head))))])
 
     def stand(self, seat: Seat, *, staff: bool | None) -> None:
         """What the safety poll found of a seat's authority; None where its session is over."""

@@ -1,8 +1,11 @@
 """The latest changes of one stream, rendered: who missed no more than these needs no query."""
 
+from collections.abc import Iterator
+
 from comments.stream import RESUME_AT_MOST, Change
 
 SIZE = RESUME_AT_MOST
+PIECE = 32 * 1024  # characters
 
 
 class Ring:
@@ -36,12 +39,28 @@ class Ring:
         """Whether all that a page at this cursor has missed is here."""
         return self.floor <= cursor <= self.head
 
-    def beyond(self, cursor: int, *, staff: bool) -> str:
-        """The states beyond a cursor, in order, as one audience sees them."""
-        states: list[str] = []
+    def beyond(self, cursor: int, *, staff: bool) -> list[tuple[int, str]]:
+        """The changes beyond a cursor, in order, as one audience sees them."""
+        found: list[tuple[int, str]] = []
         for change in reversed(self._changes.values()):
             if change.change <= cursor:
                 break
-            states.append(change.staff if staff else change.public)
-        states.reverse()
-        return "".join(states)
+            found.append((change.change, change.staff if staff else change.public))
+        found.reverse()
+        return found
+
+
+def in_pieces(changes: list[tuple[int, str]], head: int) -> Iterator[tuple[int, str]]:
+    """Changes up to `head`, joined to texts of about PIECE; with each where a page is after it.
+
+    Who reads slowly keeps what it got when its connection ends, and pings get in between.
+    """
+    texts: list[str] = []
+    size = 0
+    for change, text in changes:
+        if size >= PIECE:
+            yield change - 1, "".join(texts)
+            texts, size = [], 0
+        texts.append(text)
+        size += len(text)
+    yield head, "".join(texts)

@@ -60,8 +60,10 @@ class Change:
 
     @classmethod
     def of_message(cls, message: list[Any]) -> "Change":
+        """Raises ValueError or TypeError for what is none."""
         change, number, public, staff = message
-        return cls(change, number, public, public if staff is None else staff)
+        staff = public if staff is None else staff
+        return cls(int(change), int(number), "" + public, "" + staff)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,12 +35,13 @@ from wsproto.connection import ConnectionState
 from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
 
-PING_SECONDS = 20.0  # between two pings of one socket; keeps idle ones alive through proxies
+PING_SECONDS = 30.0  # between two pings of one socket; keeps idle ones alive through proxies
 # A socket waits up to PING_SECONDS for its first ping, so a live one is heard of well within this;
 # a silent one is met at the next look after it, within a minute.
 SILENT_AT_MOST = 44.0
-# A peer that takes less than this in that time, while data waits for it, is not reading. The kernel
-# alone may put up with it for half a minute, since windows open by a few bytes now and then.
+# A peer that takes less than this in that time, and not all that waited for it at its beginning, is
+# not reading. The kernel alone may put up with it for half a minute, since windows open by a few
+# bytes now and then.
 LEAST_TAKEN = 4 * 1024  # bytes
 TAKEN_WITHIN = 6.0  # seconds
 LOOK_SECONDS = 2.0
@@ -167,8 +168,10 @@ class LiveStream(WSStream):
         self.window_bits = 0  # of the negotiated compression
         self.heard = 0.0
         self.pinged = 0.0
-        self.waiting_since = 0.0  # when data began to wait for the peer, 0 while none does
+        self.tcp: socket.socket | None = None  # where its kernel's counters can be asked
+        self.watched_since = 0.0  # since when data waits for the peer, 0 while none does
         self.taken = 0  # bytes that the peer's kernel had acknowledged by then
+        self.waited = 0  # and when it has acknowledged all that waited then
 
     async def handle(self, event: Event) -> None:
         if isinstance(event, Body | Data):
@@ -179,7 +182,9 @@ class LiveStream(WSStream):
 
     async def _accept(self, message: Any) -> None:
         assert self.transport is not None, "the application was not asked otherwise"
-        _bound_waiting(self.transport.get_extra_info("socket"))
+        peer = self.transport.get_extra_info("socket")
+        _bound_waiting(peer)
+        self.tcp = peer if peer.family != socket.AF_UNIX else None
         await super()._accept(message)
         for extension in self.connection._proto.extensions:
             if isinstance(extension, SharedDeflate) and extension.enabled():
@@ -222,29 +227,30 @@ class LiveStream(WSStream):
 
     def look(self, now: float) -> None:
         """Abort the connection if its peer is silent or does not read; ping it if that is due."""
-        if now - self.heard > SILENT_AT_MOST or self.is_not_reading(now):
+        assert self.transport is not None, "it was there at the handshake"
+        if self.transport.is_closing():
+            return
+        if self.is_not_reading(now) or now - self.heard > SILENT_AT_MOST:
             self.abort()
         elif now - self.pinged >= PING_SECONDS and self.connection.state is ConnectionState.OPEN:
             self.pinged = now
-            assert self.transport is not None, "it was there at the handshake"
             self.transport.write(PING)
 
     def is_not_reading(self, now: float) -> bool:
-        """Whether data waits for the peer for TAKEN_WITHIN, and it took next to nothing of it."""
-        transport = self.transport
-        if transport is None or transport.is_closing():
+        """Whether data waits for the peer for TAKEN_WITHIN, and it took next to nothing of it.
+
+        A peer far away always has something under way: what counts is whether it takes that.
+        """
+        if self.tcp is None or (waiting := bytes_waiting(self.tcp)) == 0:
+            self.watched_since = 0.0
             return False
-        peer = transport.get_extra_info("socket")
-        if peer.family == socket.AF_UNIX or not bytes_waiting(peer):
-            self.waiting_since = 0.0
-            return False
-        taken = bytes_taken(peer)
-        if not self.waiting_since:
-            self.waiting_since, self.taken = now, taken
-        elif now - self.waiting_since >= TAKEN_WITHIN:
-            if taken - self.taken < LEAST_TAKEN:
-                return True
-            self.waiting_since, self.taken = now, taken
+        taken = bytes_taken(self.tcp)
+        reads = taken - self.taken >= LEAST_TAKEN
+        if self.watched_since and reads:
+            self.heard = now  # its pong may wait behind all that
+        if self.watched_since and not reads and taken < self.waited:
+            return now - self.watched_since >= TAKEN_WITHIN
+        self.watched_since, self.taken, self.waited = now, taken, taken + waiting
         return False
 
 
