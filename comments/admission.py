@@ -77,7 +77,10 @@ def parse_origin(origin: str) -> tuple[str, str, int] | None:
 
 
 class Admission:
-    """Cap the sockets per session and per address (4408, told first), and per process (503).
+    """Cap the sockets per session (4408, told first), per address and per process (503).
+
+    One's own session a person can do something about. Behind an address there may be thousands of
+    people, so its cap turns nobody away for good: the browser tries again.
 
     Counted in this process, by the session cookie as it was sent and the address's hash: nothing
     is asked of the database for a socket that is one too many.
@@ -96,13 +99,13 @@ class Admission:
     async def _admit(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         session = scope["cookies"].get(settings.SESSION_COOKIE_NAME, "")
         address = limits.address_of(*peer_of(scope))
-        if _is_over(self.total, settings.SOCKETS_PER_PROCESS):
-            await _refuse_busy(scope, receive, send)
+        if session and _is_over(self.sessions[session], settings.SOCKETS_PER_SESSION):
+            await _refuse_too_many(receive, send)
             return
-        if (session and _is_over(self.sessions[session], settings.SOCKETS_PER_SESSION)) or (
+        if _is_over(self.total, settings.SOCKETS_PER_PROCESS) or (
             address and _is_over(self.addresses[address], settings.SOCKETS_PER_ADDRESS)
         ):
-            await _refuse_too_many(receive, send)
+            await _refuse_busy(scope, receive, send)
             return
         self.total += 1
         self.sessions[session] += 1
@@ -136,7 +139,7 @@ def _count_down(counter: Counter[str], key: str) -> None:
 
 
 async def _refuse_busy(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """503 in the handshake: the browser's retry may reach another process."""
+    """503 in the handshake: the browser tries again, and may reach another process."""
     await receive()
     if "websocket.http.response" in scope.get("extensions", {}):
         headers = [(b"retry-after", b"5"), (b"content-type", b"text/plain")]

@@ -39,6 +39,13 @@ async def turned_away(person: Person, slug: str) -> str:
         return answer.sentence
 
 
+async def told_to_try_again(stack: AsyncExitStack, person: Person, slug: str) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        await seated(stack, person, slug)
+    assert refused.value.response.status_code == 503
+    assert refused.value.response.headers["Retry-After"]
+
+
 async def test_each_cap_turns_away_who_is_one_too_many_and_lets_in_when_one_leaves(
     tight: Site,
 ) -> None:
@@ -56,14 +63,11 @@ async def test_each_cap_turns_away_who_is_one_too_many_and_lets_in_when_one_leav
             assert "open" in await turned_away(first, slug)
             await seated(some, second, slug)
             # The address has three; the second session itself has only one.
-            assert await turned_away(second, slug)
+            await told_to_try_again(some, second, slug)
             await seated(all_of_them, others[0], slug)
             await seated(all_of_them, others[1], slug)
             # The process has five: a handshake is answered so that a retry may go elsewhere.
-            with pytest.raises(InvalidStatus) as refused:
-                await seated(all_of_them, others[2], slug)
-            assert refused.value.response.status_code == 503
-            assert refused.value.response.headers["Retry-After"]
+            await told_to_try_again(all_of_them, others[2], slug)
         # All of that address left.
         await seated_soon(all_of_them, first, slug)
         await seated(all_of_them, first, slug)
@@ -101,7 +105,7 @@ async def test_no_address_and_no_proxy_header_can_be_made_up(make_site: MakeSite
     first, second = Person(site).open(slug), Person(site).open(slug)  # both claim an address
     async with AsyncExitStack() as stack:
         await seated(stack, first, slug)
-        assert await turned_away(second, slug)
+        await told_to_try_again(stack, second, slug)
 
 
 # --- nothing is asked of the database for who is one too many ------------------------------------
@@ -160,7 +164,7 @@ async def test_who_is_one_too_many_is_answered_before_the_database_is_asked_anyt
         async with asyncio.timeout(PROMPTLY):
             assert "open" in await turned_away(mona, slug)  # the session has one
         async with asyncio.timeout(PROMPTLY):
-            assert await turned_away(alice, slug)  # the address has two
+            await told_to_try_again(stack, alice, slug)  # the address has two
         await nothing_is_asked(line, since=asked)
 
         # Who may come in is asked about, and waits for the answer.
@@ -171,9 +175,7 @@ async def test_who_is_one_too_many_is_answered_before_the_database_is_asked_anyt
         await asyncio.sleep(SHOWS_WITHIN)
         asked = line.asked
         async with asyncio.timeout(PROMPTLY):
-            with pytest.raises(InvalidStatus) as refused:
-                await seated(stack, stranger, slug)  # the process has three
-        assert refused.value.response.status_code == 503
+            await told_to_try_again(stack, stranger, slug)  # the process has three
         await nothing_is_asked(line, since=asked)
         assert not coming.done()
         coming.cancel()
