@@ -5,11 +5,11 @@ ASGI middleware around the socket's application, outermost first in streamsite/a
 
 import re
 from collections import Counter
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
 from channels.auth import AuthMiddleware
-from channels.sessions import CookieMiddleware
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.http.request import split_domain_port, validate_host
@@ -17,7 +17,6 @@ from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
 from comments import batches, limits
-from comments.consumers import peer_of
 from comments.errors import Code, Refused
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -64,6 +63,7 @@ def is_allowed(scope: dict[str, Any]) -> bool:
     return origin is not None and (origin == own or origin in trusted)
 
 
+@lru_cache(maxsize=1024)
 def parse_origin(origin: str) -> tuple[str, str, int] | None:
     """Scheme, host and port of an origin; None for what is not one (`null` among them)."""
     if not re.fullmatch(r"https?://[^/?#@\\\s]+", origin):
@@ -87,18 +87,14 @@ class Admission:
     """
 
     def __init__(self, app: Any) -> None:
-        self.app = CookieMiddleware(self._admit)
-        self.inner = app
+        self.app = app
         self.total = 0
         self.sessions: Counter[str] = Counter()
         self.addresses: Counter[str] = Counter()
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        await self.app(scope, receive, send)
-
-    async def _admit(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         session = scope["cookies"].get(settings.SESSION_COOKIE_NAME, "")
-        address = limits.address_of(*peer_of(scope))
+        address = scope["address"] = limits.address_of(*peer_of(scope))
         if session and _is_over(self.sessions[session], settings.SOCKETS_PER_SESSION):
             await _refuse_too_many(receive, send)
             return
@@ -111,11 +107,19 @@ class Admission:
         self.sessions[session] += 1
         self.addresses[address] += 1
         try:
-            await self.inner(scope, receive, send)
+            await self.app(scope, receive, send)
         finally:
             self.total -= 1
             _count_down(self.sessions, session)
             _count_down(self.addresses, address)
+
+
+def peer_of(scope: dict[str, Any]) -> tuple[dict[str, str], str]:
+    """Headers that tell of proxies, and who connected: the arguments of `limits.address_of`."""
+    forwarded = [
+        value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"
+    ]
+    return {"x-forwarded-for": ",".join(forwarded)}, (scope.get("client") or ("",))[0]
 
 
 class SharedAuthMiddleware(AuthMiddleware):

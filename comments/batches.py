@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from comments.actions import perform_posts
 from comments.errors import Refused
-from comments.identity import users_of_sessions
+from comments.identity import entries, users_of_sessions
 from comments.services.common import DATABASE_FAILED
 from comments.threads import ACTING, READING, in_database
 
@@ -85,3 +85,5 @@ class InBatches[K: Hashable, A, R]:
 post = InBatches(perform_posts, ACTING)
 # Who is behind a session, for sockets that open.
 user_of_session = InBatches(users_of_sessions, READING)
+# Where a video's socket belongs, and whether its account moderates there.
+enter = InBatches(entries, READING)

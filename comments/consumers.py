@@ -11,7 +11,6 @@ from urllib.parse import parse_qs
 from channels.consumer import get_handler_name
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.db import DatabaseError
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
@@ -20,8 +19,7 @@ from comments import actions, batches, limits, services
 from comments.errors import Code, Refused
 from comments.fanout import fanout
 from comments.hub import Seat
-from comments.identity import Actor, Standing, actor_of_session
-from comments.models import Stream
+from comments.identity import Standing, actor_of_session
 from comments.stream import Cursor
 from comments.threads import ACTING, in_database
 
@@ -68,7 +66,7 @@ class CommentConsumer(AsyncWebsocketConsumer):
             await self.close(1012)
             return
         self.acting = asyncio.Lock()
-        self.address = limits.address_of(*peer_of(self.scope))
+        self.address = self.scope["address"]  # its hash, from Admission
         self.allowance = float(FRAMES_AT_ONCE)
         self.allowance_at = time.monotonic()
         slug = self.scope["url_route"]["kwargs"]["slug"]
@@ -81,7 +79,7 @@ class CommentConsumer(AsyncWebsocketConsumer):
             # everybody comes back at once, the database is not asked for each.
             stream_id, staff = (None if standing else fanout.stream_of(slug)), False
             if stream_id is None:
-                found = await in_database(_enter)(slug, user if standing else None)
+                found = await batches.enter(slug, user if standing else None)
                 if found is None:
                     await self._tell(Refused(Code.NOT_FOUND, _("There is no such video.")))
                     await self.close(4404)
@@ -168,20 +166,6 @@ def shown_key(fields: Fields) -> str:
     """The key that an answer repeats: what the client sent, if it is the length of a key."""
     key = fields.get("key")
     return key if isinstance(key, str) and len(key) <= 64 and key.isprintable() else ""
-
-
-def peer_of(scope: dict[str, Any]) -> tuple[dict[str, str], str]:
-    """Headers that tell of proxies, and who connected: the arguments of `limits.address_of`."""
-    forwarded = [
-        value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"
-    ]
-    return {"x-forwarded-for": ",".join(forwarded)}, (scope.get("client") or ("",))[0]
-
-
-def _enter(slug: str, user: User | None) -> tuple[int, bool] | None:
-    """The video's stream and whether this account moderates it; None without such a video."""
-    stream = Stream.objects.filter(video__slug=slug).first()
-    return None if stream is None else (stream.pk, Actor(None, user).can_moderate(stream))
 
 
 def _perform(stream_id: int, sent: actions.Sent) -> actions.Outcome:

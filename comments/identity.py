@@ -71,20 +71,36 @@ def still_standing(
     alive = set(sessions.values_list("session_key", flat=True))
     active = User.objects.filter(pk__in=ids, is_active=True)
     passwords = dict(active.values_list("pk", "password"))
-    permitted = User.objects.with_perm(MODERATE, backend=MODEL_BACKEND).filter(pk__in=ids)
-    everywhere = set(permitted.values_list("pk", flat=True))
-    appointed = Stream.moderators.through.objects.filter(
-        stream_id__in={stream_id for stream_id, _standing in signed_in}, user_id__in=ids
-    )
-    here = set(appointed.values_list("stream_id", "user_id"))
+    moderating = moderators({stream_id for stream_id, _standing in signed_in}, ids)
     found: dict[tuple[int, Standing], bool | None] = {}
     for stream_id, standing in signed_in:
         user_id = standing.user_id
         if standing.session_key in alive and passwords.get(user_id) == standing.password:
-            found[stream_id, standing] = user_id in everywhere or (stream_id, user_id) in here
+            found[stream_id, standing] = (stream_id, user_id) in moderating
         else:
             found[stream_id, standing] = None
     return found
+
+
+def moderators(stream_ids: set[int], user_ids: set[int]) -> set[tuple[int, int]]:
+    """Which of these accounts moderate which of these streams: `Actor.can_moderate` for many, in
+    two queries."""
+    permitted = User.objects.with_perm(MODERATE, backend=MODEL_BACKEND).filter(pk__in=user_ids)
+    everywhere = set(permitted.values_list("pk", flat=True))
+    appointed = Stream.moderators.through.objects.filter(
+        stream_id__in=stream_ids, user_id__in=user_ids
+    )
+    here = set(appointed.values_list("stream_id", "user_id"))
+    return here | {(stream_id, user_id) for stream_id in stream_ids for user_id in everywhere}
+
+
+def entries(slug: str, users: Sequence[User | None]) -> list[tuple[int, bool] | None]:
+    """The video's stream, and whether each account moderates it; None without such a video."""
+    stream = Stream.objects.filter(video__slug=slug).only("pk").first()
+    if stream is None:
+        return [None] * len(users)
+    moderating = moderators({stream.pk}, {user.pk for user in users if user})
+    return [(stream.pk, user is not None and (stream.pk, user.pk) in moderating) for user in users]
 
 
 def people_of_standing() -> QuerySet[User]:

@@ -10,7 +10,7 @@ from django.core.asgi import get_asgi_application
 django_application = get_asgi_application()  # sets Django up; what follows imports models
 
 from channels.routing import ProtocolTypeRouter
-from channels.sessions import SessionMiddlewareStack
+from channels.sessions import CookieMiddleware, SessionMiddleware
 
 from comments.admission import Admission, SharedAuthMiddleware, StrictOrigin
 from comments.routing import application as comment_sockets
@@ -23,9 +23,10 @@ websocket.install()
 application: Any = ProtocolTypeRouter(
     {
         "http": BoundedBodies(django_application),
-        # The last two are Channels' AuthMiddlewareStack with its last part made for many sockets.
+        # Channels' AuthMiddlewareStack in its parts: Admission needs the cookies before the rest,
+        # and who is behind a session is asked for many sockets at once.
         "websocket": StrictOrigin(
-            Admission(SessionMiddlewareStack(SharedAuthMiddleware(comment_sockets)))
+            CookieMiddleware(Admission(SessionMiddleware(SharedAuthMiddleware(comment_sockets))))
         ),
         "lifespan": Lifespan(),
     }

@@ -1,6 +1,7 @@
 """How Hypercorn runs us: one process, uvloop, hypercorn.toml, and an end that browsers hear of."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -14,6 +15,7 @@ from hypercorn.utils import LifespanFailureError
 from comments.fanout import fanout
 
 DRAIN_SECONDS = 3.0  # over which the sockets are told to come back, so that they do not all at once
+GC_THRESHOLD = (10_000, 20, 20)
 END_AT_MOST = 9.5  # seconds from the signal to the end, whatever peers do
 
 
@@ -28,7 +30,12 @@ def run(bind: str) -> None:
     # Our handlers and their formatter: Hypercorn's own would say everything a second time, and
     # take line breaks in a path as they come.
     config.errorlog = logging.getLogger("hypercorn.error")
-    config.accesslog = logging.getLogger("hypercorn.access")
+    access = logging.getLogger("hypercorn.access")
+    config.accesslog = access if access.isEnabledFor(logging.INFO) else None
+    # What was made until here stays; thousands of sockets come on top of it. By default the
+    # collector would look at all of it after every few of them.
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLD)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(_serve(config))
