@@ -13,11 +13,11 @@ from channels.auth import AuthMiddleware
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.http.request import split_domain_port, validate_host
-from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
 from comments import batches, limits
 from comments.errors import Code, Refused
+from comments.frames import refusal
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -159,7 +159,6 @@ async def _refuse_too_many(receive: Any, send: Any) -> None:
     await receive()
     await send({"type": "websocket.accept"})
     sentence = _("Too many pages of this site are open. Close some, then reload this one.")
-    answer = {"key": "", "refusal": Refused(Code.NOT_ALLOWED, sentence)}
-    text = render_to_string("comments/_answer.html", answer)
+    text = refusal("", Refused(Code.NOT_ALLOWED, sentence))
     await send({"type": "websocket.send", "text": text})
     await send({"type": "websocket.close", "code": 4408})

@@ -12,16 +12,16 @@ from channels.consumer import get_handler_name
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.db import DatabaseError
-from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
-from comments import actions, batches, limits, services
+from comments import actions, batches, frames, limits, services
 from comments.errors import Code, Refused
 from comments.fanout import fanout
 from comments.hub import Seat
 from comments.identity import Standing, actor_of_session
 from comments.stream import Cursor
 from comments.threads import ACTING, in_database
+from streamsite.websocket import Frame
 
 logger = logging.getLogger(__name__)
 
@@ -109,8 +109,7 @@ class CommentConsumer(AsyncWebsocketConsumer):
                 outcome = await batches.post(self.stream_id, sent)
             else:
                 outcome = await in_database(_perform, ACTING)(self.stream_id, sent)
-            answer = {"key": shown_key(fields), "action": fields["action"], "outcome": outcome}
-            await self.send(render_to_string("comments/_answer.html", answer))
+            await self._answer(frames.ack(shown_key(fields), fields["action"], outcome))
         except Refused as refusal:
             await self._tell(refusal, fields)
         except DatabaseError as error:
@@ -128,8 +127,12 @@ class CommentConsumer(AsyncWebsocketConsumer):
             await self.close(code)
 
     async def _tell(self, refusal: Refused, fields: Fields | None = None) -> None:
-        answer = {"key": shown_key(fields or {}), "refusal": refusal}
-        await self.send(render_to_string("comments/_answer.html", answer))
+        await self._answer(frames.refusal(shown_key(fields or {}), refusal))
+
+    async def _answer(self, text: str) -> None:
+        """Tell this socket alone; the short way if it has room."""
+        if self.seat is None or not self.seat.peer.write(Frame(text)):
+            await self.send(text)
 
     def _session_key(self) -> str | None:
         key: str | None = self.scope["session"].session_key

@@ -1,9 +1,32 @@
 """The parts of a frame besides the comments' own states: HTML that htmx puts in its place."""
 
 from django.template.loader import render_to_string
+from django.utils.html import escape
 
+from comments.actions import Outcome
+from comments.errors import Refused
 from comments.models import Stream
 from comments.stream import Cursor
+
+
+def ack(key: str, action: str, outcome: Outcome) -> str:
+    """The answer to an action that is done, for its sender alone."""
+    number = f' data-number="{outcome.number:d}"' if outcome.number else ""
+    name = f' data-name="{escape(outcome.name)}"' if outcome.name else ""
+    return _answer(f'<p data-ack="{escape(key)}" data-action="{escape(action)}"{number}{name}></p>')
+
+
+def refusal(key: str, refused: Refused) -> str:
+    """The answer to an action that was refused, with the reason, for its sender alone."""
+    wait = f' data-retry-after="{refused.retry_after:d}"' if refused.retry_after else ""
+    return _answer(
+        f'<p data-refused="{escape(key)}" data-code="{escape(refused.code)}"{wait}>'
+        f"{escape(refused.sentence)}</p>"
+    )
+
+
+def _answer(element: str) -> str:
+    return f'<hx-partial hx-target="#answers" hx-swap="innerHTML">{element}</hx-partial>'
 
 
 def cursor_element(cursor: Cursor) -> str:

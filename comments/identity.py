@@ -13,6 +13,7 @@ from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
@@ -120,7 +121,7 @@ def actor_of_request(request: HttpRequest) -> Actor:
     )
     user = request.user if isinstance(request.user, User) and request.user.is_active else None
     kept = request.session.get(SESSION_VIEWER, 0)
-    viewer = _own(Viewer.objects.select_related("user").filter(pk=kept).first(), user)
+    viewer = _own(Viewer.objects.filter(pk=kept).first(), user)
     if viewer is None:
         viewer = _new_viewer(user)
         request.session[SESSION_VIEWER] = viewer.pk
@@ -139,7 +140,7 @@ def actors_of_sessions(sockets: Sequence[tuple[str | None, str]]) -> list[Actor]
     # now, also where the cache could not be reached to forget it.
     sessions = _sessions({key for key, _address in sockets if key})
     users = _users(sessions)
-    viewers = Viewer.objects.select_related("user").in_bulk(
+    viewers = Viewer.objects.in_bulk(
         {session[SESSION_VIEWER] for session in sessions.values() if SESSION_VIEWER in session}
     )
     people: dict[str | None, tuple[Viewer | None, User | None]] = {}
@@ -158,7 +159,8 @@ def users_of_sessions(_site: None, keys: Sequence[str]) -> list[User | Anonymous
 def _sessions(keys: set[str]) -> dict[str, dict[str, Any]]:
     """What the sessions that have not ended hold, by their keys."""
     alive = Session.objects.filter(session_key__in=keys, expire_date__gt=timezone.now())
-    return {session.session_key: session.get_decoded() for session in alive}
+    decode = SessionStore().decode
+    return {key: decode(data) for key, data in alive.values_list("session_key", "session_data")}
 
 
 def _users(sessions: Mapping[str, Mapping[str, Any]]) -> dict[str, User]:
@@ -212,6 +214,7 @@ def _new_viewer(user: User | None) -> Viewer:
 
 def _own(viewer: Viewer | None, user: User | None) -> Viewer | None:
     """The session's viewer, if it still belongs to whom the session belongs to."""
-    if viewer is not None and viewer.user == user:
+    if viewer is not None and viewer.user_id == (user.pk if user else None):
+        viewer.user = user
         return viewer
     return viewer_of_account(user) if user else None

@@ -8,7 +8,7 @@ from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_http_methods
 from django_htmx.middleware import HtmxDetails
 
-from comments import actions, stream
+from comments import actions, frames, stream
 from comments.errors import Code, Refused
 from comments.identity import Actor, actor_of_request
 from comments.models import Stream
@@ -66,8 +66,8 @@ def _act(request: HttpRequest, video: Video, room: Stream) -> HttpResponse:
     except Refused as refusal:
         status = STATUS[refusal.code]
         if htmx:
-            answer = {"key": fields.get("key", ""), "refusal": refusal}
-            response = render(request, "comments/_answer.html", answer, status=status)
+            answer = frames.refusal(fields.get("key", ""), refusal)
+            response = HttpResponse(answer, status=status)
         else:
             # The page again, with the reason and the text: nothing typed is lost.
             response = page(request, video, status=status, refusal=refusal, draft=fields)
@@ -75,8 +75,7 @@ def _act(request: HttpRequest, video: Video, room: Stream) -> HttpResponse:
             response["Retry-After"] = str(refusal.retry_after)
         return response
     if htmx:
-        answer = {"key": fields.get("key", ""), "action": fields["action"], "outcome": outcome}
-        return render(request, "comments/_answer.html", answer)
+        return HttpResponse(frames.ack(fields.get("key", ""), fields["action"], outcome))
     # Another address than the form's page has: "back" then finds that page as it was, with its key,
     # so sending it again doubles nothing. At the same address it is loaded anew, with a new key.
     anchor = f"?posted={outcome.number}#c-{outcome.number}" if outcome.number else ""

@@ -51,7 +51,7 @@ SEND_BUFFER = 64 * 1024  # bytes in our kernel for a peer that does not read
 WAITING_AT_MOST = 64 * 1024  # bytes beyond that; with more in hand a socket takes no frame
 
 INFLATED_AT_MOST = 64 * 1024  # bytes; as websocket_max_message_size in hypercorn.toml
-WORTH_IT = 128  # bytes; shorter frames gain nothing
+WORTH_IT = 256  # bytes; shorter frames gain nothing
 PING = b"\x89\x00"
 
 

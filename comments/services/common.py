@@ -56,12 +56,7 @@ def lock_viewers(viewers: set[int]) -> dict[int, Viewer]:
 
     In the order of their ids, so that two batches never wait for each other.
     """
-    locked = (
-        Viewer.objects.select_for_update(of=("self",), no_key=True)
-        .select_related("user")
-        .filter(pk__in=viewers)
-        .order_by("pk")
-    )
+    locked = Viewer.objects.select_for_update(no_key=True).filter(pk__in=viewers).order_by("pk")
     return {viewer.pk: viewer for viewer in locked}
 
 
