@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial, wraps
 
 from django.db import InterfaceError, InternalError, OperationalError, transaction
+from django.db.models import prefetch_related_objects
 from django.utils.translation import gettext as _
 
 from comments import stream
@@ -57,7 +58,9 @@ def lock_viewers(viewers: set[int]) -> dict[int, Viewer]:
     In the order of their ids, so that two batches never wait for each other.
     """
     locked = Viewer.objects.select_for_update(no_key=True).filter(pk__in=viewers).order_by("pk")
-    return {viewer.pk: viewer for viewer in locked}
+    found = {viewer.pk: viewer for viewer in locked}
+    prefetch_related_objects([viewer for viewer in found.values() if viewer.user_id], "user")
+    return found
 
 
 def publish(comments: list[Comment]) -> None:

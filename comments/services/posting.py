@@ -137,8 +137,6 @@ class _Batch:
         author = self.viewers.get(entry.viewer_id)
         if author is None:
             raise nobody()
-        if actor.user is not None and author.user_id == actor.user.pk:
-            author.user = actor.user  # known already: its name needs no query
         owner = self.owners[author.pk]
         standing = self.standing.get((owner, key))
         if standing and entry.draft.by_form and standing.body != entry.body:
