@@ -31,6 +31,7 @@ def ann(enter: Enter, line: Line) -> Visitor:
 
 def is_offline(visitor: Visitor) -> None:
     expect(visitor.page.locator("#link-state")).to_have_text(OFFLINE)
+    expect(visitor.page.locator("#link-state")).to_be_visible()
 
 
 def mark(visitor: Visitor) -> None:
