@@ -383,7 +383,9 @@ def test_a_dead_link_that_the_browser_takes_for_alive_is_left(
     ann.page.clock.fast_forward(46_000)
     is_offline(ann)
     line.mend()
-    ann.page.clock.fast_forward(21_000)  # what it tried meanwhile may hang as well
+    # What it tried meanwhile may hang as well: seen at one look, given up at a later one.
+    ann.page.clock.fast_forward(6_000)
+    ann.page.clock.fast_forward(16_000)
     ann.sees("while the line was dead")
     was_not_reloaded(ann)
 
@@ -418,3 +420,63 @@ def test_whose_cookies_are_cleared_reads_on_and_is_told_why_writing_fails(
     expect(ann.notice).to_contain_text("Reload the page")
     expect(ann.box).to_have_value("still me?")
     was_not_reloaded(ann)
+
+
+def test_a_clock_that_is_set_back_does_not_hide_a_dead_link(
+    ann: Visitor, line: Line, slug: str, ben: Person
+) -> None:
+    ann.page.clock.install()
+    ann.open(slug)
+    ann.page.clock.set_system_time(ann.page.evaluate("() => Date.now()") / 1000 - 3600)
+    line.swallow_answers()
+    ben.say(slug, "while the line was dead")
+    ann.page.clock.run_for(51_000)
+    # Not "in 3601 s", either.
+    expect(ann.page.locator("#link-state")).to_have_text(re.compile(r"(in \d s|now)\.$"))
+    line.mend()
+    ann.page.clock.run_for(21_000)
+    ann.sees("while the line was dead")
+
+
+def test_a_clock_that_is_set_back_does_not_lengthen_a_wait(ann: Visitor, slug: str) -> None:
+    ann.page.clock.install()
+    ann.open(slug)
+    ann.page.evaluate(
+        """() => { document.getElementById("answers").innerHTML =
+            '<p data-refused="" data-code="too_fast" data-retry-after="8">Too fast.</p>'; }"""
+    )
+    countdown = ann.page.locator("#countdown")
+    expect(countdown).to_have_text(re.compile(r"in [78] s\."))
+    ann.page.clock.set_system_time(ann.page.evaluate("() => Date.now()") / 1000 - 3600)
+    ann.page.clock.run_for(2000)
+    expect(countdown).to_have_text(re.compile(r"in [3-6] s\."))
+
+
+# A page cannot be hidden by hand; with_tabs can, but its clock stands with the others'.
+HIDE = """hidden => {
+    Object.defineProperty(document, "hidden", { get: () => hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+def test_a_page_that_is_shown_after_a_while_waits_for_a_slow_line(
+    ann: Visitor, line: Line, slug: str
+) -> None:
+    ann.page.clock.install()
+    tries: list[WebSocket] = []
+    ann.page.on("websocket", lambda socket: tries.append(socket))
+    ann.open(slug)
+    ann.page.evaluate(HIDE, True)
+    eventually(tries[0].is_closed, lambda: "the socket is closed", ann.page)
+    ann.page.clock.fast_forward(60_000)
+    line.swallow_answers()
+    ann.page.evaluate(HIDE, False)
+    eventually(lambda: len(tries) == 2, lambda: f"{len(tries)} sockets", ann.page)
+    ann.page.clock.run_for(11_000)  # two looks
+    assert ann.page.locator("#panel").get_attribute("data-link") == "open"
+    # But not for ever.
+    ann.page.clock.run_for(11_000)
+    is_offline(ann)
+    line.mend()
+    ann.page.clock.run_for(21_000)
+    ann.says("here again")

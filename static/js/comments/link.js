@@ -17,8 +17,10 @@ let failures = 0;
 let wasOpen = false;
 let leaving = false;
 let ended = false; // closed for good: the page does not come back by itself
-let retryAt = 0;
-let heard = 0; // when the last frame came
+let retryAt = 0; // by the clock of timers, which does not jump when the computer's is set
+let heard = 0; // when the last frame came, by the clock that goes on in sleep
+let watched = null; // the socket that the last look found, and since when
+let watchedSince = 0;
 let ticking = 0;
 
 /** Whether a frame sent now would reach the server. */
@@ -49,7 +51,7 @@ function withCursor() {
 function countDown() {
   clearTimeout(ticking);
   if (isOpen() || ended) return;
-  const seconds = Math.ceil((retryAt - Date.now()) / 1000);
+  const seconds = Math.ceil((retryAt - performance.now()) / 1000);
   show("offline", seconds > 0 ? say("offline", seconds) : say("offlineNow"));
   if (seconds > 0) ticking = setTimeout(countDown, 1000);
 }
@@ -57,7 +59,6 @@ function countDown() {
 panel.addEventListener("htmx:ws:before:connection", (event) => {
   connection = event.detail.connection;
   withCursor();
-  retryAt ||= Date.now();
   if (!failures && !wasOpen) show("connecting", say("connecting"));
 });
 
@@ -76,7 +77,7 @@ function lost() {
   const ceiling = Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** (failures + 1));
   const delay = Math.round(Math.random() * ceiling);
   failures += 1;
-  retryAt = Date.now() + delay;
+  retryAt = performance.now() + delay;
   countDown();
   return delay;
 }
@@ -127,8 +128,14 @@ panel.addEventListener("htmx:ws:after:message:incoming", () => {
 
 // A link can be dead without the browser knowing: after sleep, on a lost network.
 setInterval(() => {
+  heard = Math.min(heard, Date.now()); // set back, the clock would hide the silence for as long
   const silent = isOpen() && Date.now() - heard > DEAD_AFTER;
-  const stuck = isConnecting() && Date.now() - retryAt > CONNECT_WITHIN;
+  // When a socket was made, only hx-ws knows: at a timer, when the page is shown, late after sleep.
+  if (watched !== connection?.socket) {
+    watched = connection?.socket;
+    watchedSince = performance.now();
+  }
+  const stuck = isConnecting() && performance.now() - watchedSince > CONNECT_WITHIN;
   if (silent || stuck) giveUp();
 }, 5000);
 addEventListener("offline", () => isOpen() && giveUp());

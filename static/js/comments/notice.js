@@ -26,9 +26,10 @@ export function tellToWait(sentence, seconds, code) {
   if (code !== "too_fast") return;
   notice.classList.add("visually-hidden");
   countdown.hidden = false;
-  const end = Date.now() + seconds * 1000;
+  // Not the computer's clock, which may be set meanwhile.
+  const end = performance.now() + seconds * 1000;
   const step = () => {
-    const left = Math.ceil((end - Date.now()) / 1000);
+    const left = Math.ceil((end - performance.now()) / 1000);
     if (left <= 0) return tell(say("again"), "again");
     countdown.textContent = say("wait", left);
     counting = setTimeout(step, 250);
