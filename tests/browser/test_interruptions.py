@@ -480,3 +480,295 @@ def test_a_page_that_is_shown_after_a_while_waits_for_a_slow_line(
     line.mend()
     ann.page.clock.run_for(21_000)
     ann.says("here again")
+
+
+# --- what cannot be sent, and what nobody answered ------------------------------------------------
+
+# The server's next answer to an action is lost; all else arrives.
+LOSE_AN_ANSWER = """() => {
+    const panel = document.getElementById("panel");
+    panel.addEventListener("htmx:ws:before:message:incoming", function lose(event) {
+        if (!event.detail.message.data.includes('hx-target="#answers"')) return;
+        event.preventDefault();
+        panel.removeEventListener(event.type, lose);
+        document.body.dataset.lost = "an answer";
+    });
+}"""
+SOCKET = "document.getElementById('panel')._htmx.ws.connection.socket"
+# With a code of the test's choice, as most cannot be had from the server.
+CLOSE = f"""code => {{
+    Object.defineProperty(CloseEvent.prototype, "code", {{ get: () => code, configurable: true }});
+    {SOCKET}.close();
+}}"""
+
+
+@pytest.fixture
+def posts(ann: Visitor) -> list[str]:
+    """The keys of the posts that ann's page sends, one for each time."""
+    found: list[str] = []
+
+    def note(payload: str | bytes) -> None:
+        if '"action":"post"' in str(payload):
+            found.append(json.loads(payload)["key"])
+
+    ann.page.on("websocket", lambda socket: socket.on("framesent", note))
+    return found
+
+
+def an_answer_is_lost(visitor: Visitor) -> None:
+    """Of what was sent since LOSE_AN_ANSWER: it is done, and the page cannot know."""
+    expect(visitor.page.locator("body[data-lost]")).to_be_attached()
+
+
+def text_is_back(visitor: Visitor, body: str) -> None:
+    """In the box, to be changed or sent again."""
+    expect(visitor.box).to_have_value(body)
+    expect(visitor.box).to_be_editable()
+    expect(visitor.pending).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("most", "body", "reason"),
+    [
+        (500, "line of a log file, pasted by mistake " * 1900, "This is 71699 characters too long"),
+        (2000, "👨‍👩‍👧‍👦" * 1900, "This is too long to be sent."),
+    ],
+    ids=["a-log-file", "families"],
+)
+def test_what_is_too_long_to_be_sent_is_refused_by_the_page_itself(
+    ann: Visitor, ben: Person, site: Site, posts: list[str], most: int, body: str, reason: str
+) -> None:
+    slug = site.video(max_length=most)
+    ann.open(slug)
+    ann.box.fill(body)
+    if most == 500:  # it is said before it is sent
+        expect(ann.notice).to_have_text("A comment has at most 500 characters.")
+        expect(ann.box).to_have_attribute("aria-invalid", "true")
+    ann.box.press("Enter")
+    expect(ann.notice).to_contain_text(reason)
+    text_is_back(ann, body)
+
+    # Nor is it sent by a reload, also where the page before thought that it was on its way.
+    ann.page.evaluate(
+        """body => {
+            const { slug, me } = document.getElementById("panel").dataset;
+            const key = "00000000-0000-4000-8000-000000000000";
+            const unsettled = { key, body: body.trim(), me, isOnItsWay: true };
+            sessionStorage.setItem(`unsettled:${slug}`, JSON.stringify(unsettled));
+        }""",
+        body,
+    )
+    ann.page.reload()
+    ann.is_live()
+    expect(ann.notice).to_have_text("This is too long to be sent. Make it shorter.")
+    text_is_back(ann, body)
+    ben.say(slug, "and others go on")
+    ann.sees("and others go on")
+    assert posts == []
+    ann.says("short")
+
+
+def test_a_page_comes_back_after_every_code_that_is_not_for_good(
+    ann: Visitor, ben: Person, slug: str
+) -> None:
+    tries: list[WebSocket] = []
+    ann.page.on("websocket", lambda socket: tries.append(socket))
+    ann.open(slug)
+    mark(ann)
+
+    def tried(times: int, code: int) -> None:
+        eventually(lambda: len(tries) == times, lambda: f"back after {code}", ann.page)
+
+    for times, code in enumerate([1000, 1002, 1003, 1007, 1008, 1009, 1010, 1015, 3000], start=2):
+        ann.page.evaluate(CLOSE, code)
+        tried(times, code)
+        ben.say(slug, f"after {code}")
+        ann.sees(f"after {code}")
+        ann.is_live()
+    was_not_reloaded(ann)
+
+
+def test_a_text_that_closed_the_connection_is_given_back_and_never_doubled(
+    ann: Visitor, ben: Person, site: Site, slug: str, posts: list[str]
+) -> None:
+    ann.open(slug)
+    ann.page.evaluate(LOSE_AN_ANSWER)
+    ann.sends("perhaps too long")
+    an_answer_is_lost(ann)
+    # The server closes this with 1009, and the page cannot know that the post was none of it.
+    ann.page.evaluate(f"() => {SOCKET}.send('x'.repeat(70000))")
+    expect(ann.notice).to_have_text("This is too long to be sent. Make it shorter.")
+    text_is_back(ann, "perhaps too long")
+    ann.is_live()
+    ben.say(slug, "and others go on")
+    ann.sees("and others go on")
+    ann.page.reload()
+    ann.is_live()
+    ben.say(slug, "and on")
+    ann.sees("and on")
+    assert len(posts) == 1
+    text_is_back(ann, "perhaps too long")
+    ann.box.press("Enter")
+    expect(ann.box).to_have_value("")
+    assert len(posts) == 2
+    assert bodies_in(site, slug) == ["perhaps too long", "and others go on", "and on"]
+
+
+def test_a_text_that_is_cut_off_every_time_is_given_back_at_last(
+    ann: Visitor, ben: Person, site: Site, slug: str, posts: list[str]
+) -> None:
+    """As by a filter in between that dislikes it: the page must not flap for ever."""
+    ann.page.add_init_script("Math.random = () => 0")
+    ann.page.add_init_script(
+        """const { send } = WebSocket.prototype;
+        let cuts = 0;
+        WebSocket.prototype.send = function (data) {
+            if (!data.includes("disliked")) return send.call(this, data);
+            document.documentElement.dataset.cuts = ++cuts;
+            this.close();
+        };"""
+    )
+    ann.open(slug)
+    ann.sends("disliked")
+    expect(ann.notice).to_contain_text("This did not work so far.")
+    text_is_back(ann, "disliked")
+    cuts = ann.page.locator("html[data-cuts='30']")
+    expect(cuts).to_be_attached()
+    ben.say(slug, "and others go on")
+    ann.sees("and others go on")
+    expect(cuts).to_be_attached()
+    ann.page.reload()
+    ann.says("liked")
+    expect(ann.page.locator("html[data-cuts]")).to_have_count(0)
+
+
+@pytest.mark.parametrize("asks_again", [False, True], ids=["reloads", "tries-by-hand-first"])
+def test_a_page_that_was_sent_away_for_good_sends_its_text_once_when_it_is_reloaded(
+    ann: Visitor, site: Site, slug: str, posts: list[str], asks_again: bool
+) -> None:
+    ann.open(slug)
+    ann.page.evaluate(LOSE_AN_ANSWER)
+    ann.sends("only once please")
+    an_answer_is_lost(ann)
+    ann.page.evaluate(CLOSE, 4408)
+    expect(ann.page.locator("#link-state")).to_contain_text("Reload it to go on.")
+    expect(ann.page.locator("#link-state")).to_be_visible()
+    expect(ann.notice).to_have_text("Your comment is kept. Reload this page to send it.")
+    text_is_back(ann, "only once please")
+    if asks_again:
+        ann.box.fill("only once ")
+        ann.sends("only once please")
+        expect(ann.notice).to_have_text("Your comment is kept. Reload this page to send it.")
+        text_is_back(ann, "only once please")
+    ann.page.reload()
+    ann.is_live()
+    text_is_back(ann, "")
+    assert ann.bodies == bodies_in(site, slug) == ["only once please"]
+    assert posts == posts[:1] * 2
+
+
+def test_what_was_changed_or_taken_back_since_is_not_sent_by_a_reload(
+    ann: Visitor, site: Site, slug: str, posts: list[str]
+) -> None:
+    ann.open(slug)
+    ann.page.evaluate(CLOSE, 4408)
+    ann.sends("said in haste")
+    expect(ann.notice).to_contain_text("Reload this page to send it.")
+    ann.box.fill("said with care")
+    ann.page.reload()
+    ann.is_live()
+    text_is_back(ann, "said with care")
+    ann.says("and more")
+    assert bodies_in(site, slug) == ["and more"]
+    assert len(posts) == 1
+
+
+def test_whose_session_ended_before_the_answer_came_finds_the_comment_after_signing_in(
+    enter: Enter, line: Line, site: Site, slug: str
+) -> None:
+    mona = enter("mona", origin=line.origin).may_lose_the_network()
+    mona.page.add_init_script(SHORT_DELAYS)
+    mona.open(slug)
+    mona.page.evaluate(LOSE_AN_ANSWER)
+    mona.sends("only once please")
+    an_answer_is_lost(mona)
+    # Signed out elsewhere: the page comes back as nobody, and sends the text again.
+    mona.context.clear_cookies()
+    line.cut()
+    line.mend()
+    expect(mona.notice).to_contain_text("Reload the page")
+    text_is_back(mona, "only once please")
+    mona.signs_in("mona").open(slug)
+    text_is_back(mona, "only once please")
+    mona.box.press("Enter")
+    expect(mona.box).to_have_value("")
+    assert mona.bodies == bodies_in(site, slug) == ["only once please"]
+
+
+def test_a_text_on_its_way_is_not_sent_in_another_persons_name(
+    ann: Visitor, line: Line, site: Site, slug: str
+) -> None:
+    ann.open(slug)
+    ann.page.evaluate(CLOSE, 4408)
+    ann.sends("mine, not yours")
+    expect(ann.notice).to_contain_text("Reload this page to send it.")
+    ann.context.clear_cookies()
+    ann.page.reload()
+    ann.is_live()
+    text_is_back(ann, "mine, not yours")
+    ann.says("said by somebody else")
+    assert bodies_in(site, slug) == ["said by somebody else"]
+
+
+def test_an_acknowledgement_that_comes_after_a_refusal_counts(
+    ann: Visitor, site: Site, slug: str, posts: list[str]
+) -> None:
+    """Sent twice, as the first answer took too long: refused, and then taken."""
+    ann.open(slug)
+    ann.page.evaluate(LOSE_AN_ANSWER)
+    ann.sends("slowly")
+    an_answer_is_lost(ann)
+    answer = "(html) => { document.getElementById('answers').innerHTML = html; }"
+    refused = f'<p data-refused="{posts[0]}" data-code="closed">Comments are closed.</p>'
+    ann.page.evaluate(answer, refused)
+    text_is_back(ann, "slowly")
+    ann.page.evaluate(answer, f'<p data-ack="{posts[0]}" data-action="post" data-number="1"></p>')
+    expect(ann.box).to_have_value("")
+    expect(ann.notice).to_be_hidden()
+
+
+def test_a_frame_that_the_server_could_not_read_is_given_back(ann: Visitor, slug: str) -> None:
+    """Where it reads less than the page thinks: it cannot say whose frame that was."""
+    ann.open(slug)
+    ann.page.evaluate(LOSE_AN_ANSWER)
+    ann.sends("longer than it looks")
+    ann.page.evaluate(
+        """() => { document.getElementById("answers").innerHTML =
+            '<p data-refused="" data-code="too_long">This message is too long.</p>'; }"""
+    )
+    expect(ann.notice).to_have_text("This message is too long.")
+    text_is_back(ann, "longer than it looks")
+
+
+def test_what_another_version_of_the_page_has_stored_harms_nothing(ann: Visitor, slug: str) -> None:
+    ann.open(slug)
+    ann.page.evaluate("slug => sessionStorage.setItem(`unsettled:${slug}`, '{not json')", slug)
+    ann.page.reload()
+    ann.says("all is well")
+
+
+def test_a_comment_that_is_gone_when_its_answer_comes_does_not_hang_at_the_end(
+    ann: Visitor, mona: Person, site: Site, slug: str
+) -> None:
+    ann.page.clock.install()
+    ann.open(slug)
+    ann.page.evaluate(LOSE_AN_ANSWER)
+    ann.sends("removed meanwhile")
+    an_answer_is_lost(ann)
+    ann.page.evaluate(CLOSE, 4408)
+    mona.act(slug, "remove", number="1")
+    ann.page.reload()
+    expect(ann.box).to_have_value("")
+    ann.page.clock.run_for(11_000)
+    expect(ann.pending).to_have_count(0)
+    assert ann.bodies == []

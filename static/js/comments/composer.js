@@ -1,13 +1,15 @@
 // The composer: one comment on its way at a time. Its text stays in the box until the server has
 // acknowledged it, also over a reload.
 
-import { isOpen } from "./link.js";
+import { fits, isOpen } from "./link.js";
 import { tell, tellRefusal, told } from "./notice.js";
 import { newKey, request } from "./outbox.js";
 import { rowOf, toBottom } from "./rows.js";
 import { say } from "./words.js";
 
 const COUNT_FROM = 0.8; // the count is shown from 80% of the longest comment
+const FAR_TOO_MUCH = 65_536; // UTF-16 code units: the most of 2,000 characters, in any script
+const LEAVE_WITHIN = 10_000; // ms
 
 const panel = document.getElementById("panel");
 const form = document.getElementById("composer");
@@ -22,6 +24,10 @@ const unsettledName = `unsettled:${panel.dataset.slug}`;
 const characters = new Intl.Segmenter(undefined, { granularity: "grapheme" });
 
 let posting = null; // {key, body, row}: the comment on its way
+// {key, body, me, isOnItsWay}: the last text that is not known to be stored. Whatever became of it,
+// sent again it has the same key, so that there are never two of it. It is sent without being asked
+// (by a reload) only while it is on its way.
+let unsettled = null;
 
 // --- the box ----------------------------------------------------------------------------------
 
@@ -40,20 +46,39 @@ function remembered(name) {
   }
 }
 
+function note(comment) {
+  unsettled = comment;
+  remember(unsettledName, comment ? JSON.stringify(comment) : "");
+}
+
+const longest = () => Number(document.getElementById("room").dataset.most);
+
+/** How many characters a reader counts; roughly where it is far too much, and would take long. */
+function lengthOf(text) {
+  return text.length > FAR_TOO_MUCH ? text.length : [...characters.segment(text)].length;
+}
+
+/** Show the count, if it matters; whether the text is too long. */
 function measure() {
-  const most = Number(document.getElementById("room").dataset.most);
+  const most = longest();
   box.style.blockSize = "auto";
   box.style.blockSize = `${Math.min(box.scrollHeight, 132)}px`;
-  const length = box.value.length < most * COUNT_FROM ? 0 : [...characters.segment(box.value.trim())].length;
+  const length = box.value.length < most * COUNT_FROM ? 0 : lengthOf(box.value.trim());
+  const isOver = length > most;
   count.hidden = length < most * COUNT_FROM;
   count.value = `${length} / ${most}`;
-  count.classList.toggle("is-over", length > most);
+  count.classList.toggle("is-over", isOver);
+  box.ariaInvalid = String(isOver);
+  return isOver;
 }
 
 box.addEventListener("input", () => {
   remember(draftName, box.value);
-  measure();
-  if (told() !== "too_fast") tell("");
+  const isOver = measure();
+  if (told() === "too_fast") return;
+  if (!isOver) tell("");
+  // Once, without a number that changes with every key: it is read aloud.
+  else if (told() !== "over") tell(say("over", longest()), "over");
 });
 
 box.addEventListener("keydown", (event) => {
@@ -86,7 +111,8 @@ function pendingRow(body) {
 /** Post `body`; what stands in the box stays there, and cannot be changed, until it is settled. */
 function post(key, body) {
   posting = { key, body, row: pendingRow(body) };
-  remember(unsettledName, JSON.stringify({ key, body }));
+  remember(draftName, box.value);
+  note({ key, body, me: panel.dataset.me, isOnItsWay: true });
   pending.append(posting.row);
   box.readOnly = true;
   form.setAttribute("aria-busy", "true");
@@ -104,36 +130,71 @@ function post(key, body) {
 }
 
 function settled(answer) {
-  const { row } = posting;
+  const { body, row } = posting;
   posting = null;
-  remember(unsettledName, "");
   box.readOnly = false;
   form.removeAttribute("aria-busy");
-  if (answer?.dataset.ack === undefined) {
-    row.remove(); // the text is in the box still
-    if (answer) tellRefusal(answer);
+  if (answer?.dataset.ack !== undefined) {
+    stored(body);
+    leave(row, answer.dataset.number);
     return;
   }
-  box.value = "";
-  remember(draftName, "");
+  row.remove(); // the text is in the box still
+  if (answer) {
+    note({ ...unsettled, isOnItsWay: false });
+    tellRefusal(answer);
+  } else if (told() === "ended") {
+    tell(say("keptEnded"), "ended");
+  }
+}
+
+function stored(body) {
+  note(null);
+  if (box.value.trim() === body) box.value = "";
+  remember(draftName, box.value);
   measure();
   tell("");
-  leave(row, answer.dataset.number);
+}
+
+// Sent twice, because the first answer took too long: refused, then acknowledged.
+panel.addEventListener("answer:late", ({ detail }) => {
+  if (!posting && unsettled?.key === detail.dataset.ack) stored(unsettled.body);
+});
+
+/** Why the server would not take a text; empty where it may. */
+function tooLong(key, body) {
+  const most = longest();
+  const over = lengthOf(body) - most;
+  if (over > 0) return say("tooLong", over, most);
+  return fits({ action: "post", body, key }) ? "" : say("tooMuch");
 }
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   const body = box.value.trim();
   if (posting || !body) return;
-  post(newKey(), body);
   box.focus({ preventScroll: true });
+  const isKnown = unsettled?.body === body;
+  const key = isKnown ? unsettled.key : newKey();
+  // Known, it may be stored, before less was allowed: the server says.
+  const reason = isKnown ? "" : tooLong(key, body);
+  if (reason) tell(reason, "too_long");
+  else post(key, body);
 });
 
 /** The pending row goes when the real one is there, so that the comment never blinks. */
 const leaving = new Map();
 function leave(row, number) {
-  if (rowOf(number)) row.remove();
-  else leaving.set(row, number);
+  if (rowOf(number)) {
+    row.remove();
+    return;
+  }
+  leaving.set(row, number);
+  // Answered late, it may stand further back than this page goes, or be removed again.
+  setTimeout(() => {
+    leaving.delete(row);
+    row.remove();
+  }, LEAVE_WITHIN);
 }
 panel.addEventListener("rows:changed", () => {
   for (const [row, number] of leaving) {
@@ -182,10 +243,10 @@ if (rename) {
 form.noValidate = true;
 box.value ||= remembered(draftName);
 measure();
-// Reloaded before it was answered: the same key finds out whether it was stored.
-const unsettled = remembered(unsettledName);
-if (unsettled) {
-  const { key, body } = JSON.parse(unsettled);
-  box.value = body;
-  post(key, body);
-}
+// Reloaded before it was answered: the same key finds out whether it was stored. But not when the
+// text was changed or taken back since, and not in another person's name.
+try {
+  unsettled = JSON.parse(remembered(unsettledName) || "null");
+} catch {} // not ours: another version of this page may have written it
+const isAsSent = unsettled?.body === box.value.trim() && unsettled.me === panel.dataset.me;
+if (isAsSent && unsettled.isOnItsWay) post(unsettled.key, unsettled.body);

@@ -7,6 +7,10 @@ const CONNECT_WITHIN = 15_000; // ms
 const FIRST_DELAY = 1000; // ms; doubled with every failure in a row
 const LONGEST_DELAY = 30_000;
 const DEAD_AFTER = 40_000; // ms without a frame; the server's heartbeat comes every 15 to 17 s
+// Of one frame, as the server counts it (docs/contract.md); four times as much closes the socket.
+const FRAME_BYTES = 16 * 1024;
+// The network, a restart, a server in trouble. All other codes blame a message of ours.
+const BLAMELESS = new Set([1000, 1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015]);
 
 const panel = document.getElementById("panel");
 const list = document.getElementById("comments");
@@ -29,6 +33,13 @@ export function isOpen() {
 }
 
 const isConnecting = () => connection?.socket?.readyState === WebSocket.CONNECTING;
+
+/** Whether this page follows no more, until it is reloaded. */
+export const hasEnded = () => ended;
+
+/** Whether the server would read this action. */
+export const fits = (action) =>
+  new TextEncoder().encode(JSON.stringify(action)).length <= FRAME_BYTES;
 
 /** Send an action now; false when there is no connection to send it over. */
 export function send(action) {
@@ -102,18 +113,26 @@ panel.addEventListener("htmx:ws:close", (event) => {
   const { code, reason } = event.detail;
   if (reason === "removed" || (leaving && code === 1000)) return;
   withCursor(); // hx-ws reopens a hidden tab's socket without asking again
-  if (code === 1000 || code >= 4000) {
+  if (code >= 4000) {
     ended = true;
     show("ended", say("closed"));
     panel.dispatchEvent(new CustomEvent("link:ended"));
     return;
   }
+  if (!BLAMELESS.has(code)) {
+    panel.dispatchEvent(new CustomEvent("link:blamed", { detail: { code } }));
+  }
   if (document.hidden) {
     panel.dispatchEvent(new CustomEvent("link:closed"));
     return;
   }
-  // hx-ws waits for the delay that is drawn here: its own jitter is too narrow.
-  Object.assign(connection.config, { reconnectDelay: lost(), reconnectJitter: 0 });
+  // hx-ws waits for the delay that is drawn here: its own jitter is too narrow. And it comes back
+  // after every code that is not for good: of its own accord it would, after some, do so never.
+  Object.assign(connection.config, {
+    reconnectCodes: [code],
+    reconnectDelay: lost(),
+    reconnectJitter: 0,
+  });
   connection.attempt = 0;
 });
 
@@ -150,5 +169,7 @@ addEventListener("pagehide", () => {
 });
 addEventListener("pageshow", (event) => {
   leaving = false;
-  if (event.persisted) window.htmx.process(panel, true);
+  if (!event.persisted) return;
+  ended = false;
+  window.htmx.process(panel, true);
 });

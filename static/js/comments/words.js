@@ -2,7 +2,7 @@
 
 const words = document.getElementById("words").dataset;
 
-/** The sentence `name` with %s filled in. */
-export function say(name, value = "") {
-  return words[name].replace("%s", () => value); // a function: "$&" in a name means nothing
+/** The sentence `name` with each %s filled in, in turn. */
+export function say(name, ...values) {
+  return words[name].replaceAll("%s", () => values.shift()); // a function: "$&" in a name means nothing
 }
