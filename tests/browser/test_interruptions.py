@@ -772,3 +772,80 @@ def test_a_comment_that_is_gone_when_its_answer_comes_does_not_hang_at_the_end(
     ann.page.clock.run_for(11_000)
     expect(ann.pending).to_have_count(0)
     assert ann.bodies == []
+
+
+# --- actions on comments --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def staff(enter: Enter, line: Line, slug: str, ben: Person) -> Visitor:
+    """A moderator whose network can be cut, at a comment of ben's."""
+    visitor = enter("mona", origin=line.origin).may_lose_the_network()
+    visitor.page.add_init_script(SHORT_DELAYS)
+    visitor.open(slug)
+    ben.say(slug, "about this")
+    visitor.sees("about this").click()
+    visitor.stream.focus()
+    return visitor
+
+
+def test_a_removal_whose_answer_was_lost_does_not_undo_what_was_decided_since(
+    staff: Visitor, mona: Person, line: Line, site: Site, slug: str
+) -> None:
+    removals: list[str | bytes] = []
+
+    def note(payload: str | bytes) -> None:
+        if '"remove"' in str(payload):
+            removals.append(payload)
+
+    staff.page.on("websocket", lambda socket: socket.on("framesent", note))
+    line.swallow_answers()
+    staff.page.keyboard.press("d")
+    eventually(lambda: bodies_in(site, slug) == [], lambda: "it is removed", staff.page)
+    line.cut()
+    is_offline(staff)
+    mona.act(slug, "restore", number="1")
+    line.mend()
+    staff.says("and on")
+    expect(staff.notice).to_be_hidden()
+    assert removals == []
+    assert bodies_in(site, slug) == staff.bodies == ["about this", "and on"]
+
+
+def test_a_removal_pressed_without_a_connection_is_done_when_there_is_one(
+    staff: Visitor, line: Line, site: Site, slug: str
+) -> None:
+    line.cut()
+    is_offline(staff)
+    staff.page.keyboard.press("d")
+    expect(staff.notice).to_contain_text("This is done as soon as we are back.")
+    line.mend()
+    expect(staff.row(1).locator(".comment-removal")).to_contain_text("Removed by Mona")
+    expect(staff.notice).to_be_hidden()
+    assert bodies_in(site, slug) == []
+
+
+# An answer overtakes what a page missed, where that had to be read from the database.
+ANSWER_FIRST = """() => {
+    const panel = document.getElementById("panel");
+    panel.addEventListener("htmx:ws:after:connection", () => {
+        const message = { data: '<hx-partial hx-target="#answers" hx-swap="innerHTML">' };
+        const arrived = new CustomEvent("htmx:ws:after:message:incoming", { detail: { message } });
+        panel.dispatchEvent(arrived);
+    });
+}"""
+
+
+def test_a_removal_pressed_without_a_connection_is_not_done_to_what_has_changed(
+    staff: Visitor, mona: Person, line: Line, site: Site, slug: str
+) -> None:
+    staff.page.evaluate(ANSWER_FIRST)
+    line.cut()
+    is_offline(staff)
+    staff.page.keyboard.press("d")
+    expect(staff.notice).to_contain_text("This is done as soon as we are back.")
+    for action in ("remove", "restore"):
+        mona.act(slug, action, number="1")
+    line.mend()
+    expect(staff.notice).to_have_text("This comment has changed meanwhile, so nothing was done.")
+    assert bodies_in(site, slug) == ["about this"]

@@ -23,6 +23,7 @@ let leaving = false;
 let ended = false; // closed for good: the page does not come back by itself
 let retryAt = 0; // by the clock of timers, which does not jump when the computer's is set
 let heard = 0; // when the last frame came, by the clock that goes on in sleep
+let current = false; // a frame came over this connection: what was missed is there
 let watched = null; // the socket that the last look found, and since when
 let watchedSince = 0;
 let ticking = 0;
@@ -33,6 +34,9 @@ export function isOpen() {
 }
 
 const isConnecting = () => connection?.socket?.readyState === WebSocket.CONNECTING;
+
+/** Whether the page shows what it missed while it was away. */
+export const isCurrent = () => isOpen() && current;
 
 /** Whether this page follows no more, until it is reloaded. */
 export const hasEnded = () => ended;
@@ -76,6 +80,7 @@ panel.addEventListener("htmx:ws:before:connection", (event) => {
 panel.addEventListener("htmx:ws:after:connection", () => {
   clearTimeout(ticking);
   wasOpen = true;
+  current = false;
   heard = Date.now();
   show("open", "");
   panel.dispatchEvent(new CustomEvent("link:open"));
@@ -137,8 +142,13 @@ panel.addEventListener("htmx:ws:close", (event) => {
 });
 
 // Only a frame shows that the server can serve: one that accepts and closes again is no success.
-panel.addEventListener("htmx:ws:after:message:incoming", () => {
+panel.addEventListener("htmx:ws:after:message:incoming", (event) => {
   heard = Date.now();
+  // What was missed comes first, but where it has to be read an answer may be faster.
+  if (!current && !String(event.detail.message.data).includes('hx-target="#answers"')) {
+    current = true;
+    panel.dispatchEvent(new CustomEvent("link:current"));
+  }
   if (!failures) return;
   failures = 0;
   show("open", say("back"));

@@ -24,9 +24,19 @@ const ALLOWED = {
 function act(action, number) {
   const row = rowOf(number);
   if (!row || !ALLOWED[action](row)) return;
+  const seen = row.dataset.change;
   request(
     { action, number },
     {
+      // Meant for the comment as it was then. If it has changed since, either this is done, its
+      // answer was lost, or somebody has decided otherwise, knowing more. A row that has left the
+      // page tells nothing.
+      isOvertaken() {
+        const now = rowOf(number);
+        if (!now || now.dataset.change === seen) return false;
+        if (ALLOWED[action](now)) tell(say("overtaken"), "overtaken");
+        return true;
+      },
       onState: (state) => state === "waiting" && tell(say("keptAction"), "kept"),
       onAnswer: (answer) => answer?.dataset.refused !== undefined && tellRefusal(answer),
     },

@@ -1,7 +1,7 @@
 // Actions on their way. Each has a key, and is sent again with it until it is answered: after a lost
 // connection, a lost answer, or an answer that says "perhaps". The key makes that harmless.
 
-import { fits, hasEnded, send } from "./link.js";
+import { fits, hasEnded, isCurrent, isOpen, send } from "./link.js";
 import { tell, tellRefusal, told } from "./notice.js";
 import { say } from "./words.js";
 
@@ -27,10 +27,11 @@ export const newKey = () =>
 /**
  * Send an action, now or as soon as there is a connection. `onState` hears "sending" or "waiting";
  * `onAnswer` the answer's element, once, or null where this page gets none any more: the refusal may
- * be the page's own, and come at once.
+ * be the page's own, and come at once. An action with `isOvertaken` waits until the page has what it
+ * missed, and is sent (again) only while that is false.
  */
-export function request(action, { onState = () => {}, onAnswer = () => {} }) {
-  const entry = { action: { key: newKey(), ...action }, onState, onAnswer };
+export function request(action, { isOvertaken = null, onState = () => {}, onAnswer = () => {} }) {
+  const entry = { action: { key: newKey(), ...action }, isOvertaken, onState, onAnswer };
   Object.assign(entry, { timer: 0, tries: 0, isOut: false });
   waiting.set(entry.action.key, entry);
   if (!fits(entry.action)) refuse(entry, "tooMuch", "too_long");
@@ -40,6 +41,13 @@ export function request(action, { onState = () => {}, onAnswer = () => {} }) {
 
 function attempt(entry) {
   clearTimeout(entry.timer);
+  if (entry.isOvertaken && isOpen()) {
+    if (!isCurrent()) return;
+    if (entry.isOvertaken()) {
+      waiting.delete(entry.action.key);
+      return;
+    }
+  }
   if (entry.tries === TRIES) {
     refuse(entry, "unanswered", "unanswered");
   } else if (send(entry.action)) {
@@ -102,6 +110,9 @@ new MutationObserver(() => {
 panel.addEventListener("link:open", () => {
   if (told() === "kept") tell("");
   for (const entry of [...waiting.values()]) attempt(entry);
+});
+panel.addEventListener("link:current", () => {
+  for (const entry of [...waiting.values()]) if (entry.isOvertaken) attempt(entry);
 });
 panel.addEventListener("link:closed", () => {
   for (const entry of waiting.values()) {
