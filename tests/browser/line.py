@@ -21,6 +21,7 @@ class Line:
         self.origin = f"http://127.0.0.1:{self.port}"
         self.asked = 0  # bytes that came in at its own port, for the other one
         self._connections: set[socket.socket] = set()
+        self._silenced: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._is_cut = False
         self._is_deaf = False
@@ -42,6 +43,11 @@ class Line:
     def swallow_answers(self) -> None:
         """From now on what the other port says is lost; what is said to it still arrives."""
         self._is_deaf = True
+
+    def silence(self) -> None:
+        """What is said on the connections that there are is lost, both ways; new ones are fine."""
+        with self._lock:
+            self._silenced |= self._connections
 
     def __enter__(self) -> Self:
         return self
@@ -81,7 +87,7 @@ class Line:
                 if not is_answer:
                     with self._lock:
                         self.asked += len(data)
-                if not (is_answer and self._is_deaf):
+                if not (is_answer and self._is_deaf) and source not in self._silenced:
                     target.sendall(data)
         with self._lock:
             self._connections -= {source}
