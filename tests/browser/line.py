@@ -22,6 +22,7 @@ class Line:
         self.asked = 0  # bytes that came in at its own port, for the other one
         self._connections: set[socket.socket] = set()
         self._silenced: set[socket.socket] = set()
+        self._silences_new = False
         self._lock = threading.Lock()
         self._is_cut = False
         self._is_deaf = False
@@ -44,9 +45,11 @@ class Line:
         """From now on what the other port says is lost; what is said to it still arrives."""
         self._is_deaf = True
 
-    def silence(self) -> None:
-        """What is said on the connections that there are is lost, both ways; new ones are fine."""
+    def silence(self, *, new: bool = False) -> None:
+        """What is said on the connections that there are is lost, both ways, their ends too; with
+        `new` also on those that come."""
         with self._lock:
+            self._silences_new = new
             self._silenced |= self._connections
 
     def __enter__(self) -> Self:
@@ -71,6 +74,8 @@ class Line:
             far = socket.create_connection(self._to)
             with self._lock:
                 self._connections |= {near, far}
+                if self._silences_new:
+                    self._silenced |= {near, far}
             threading.Thread(target=self._carry, args=(near, far), daemon=True).start()
 
     def _carry(self, near: socket.socket, far: socket.socket) -> None:
@@ -91,6 +96,8 @@ class Line:
                     target.sendall(data)
         with self._lock:
             self._connections -= {source}
+            if source in self._silenced:
+                return
         with suppress(OSError):
             target.shutdown(socket.SHUT_WR)
 
