@@ -68,8 +68,11 @@ def perform(
     return ACTIONS[action](actor, stream_id, fields)
 
 
-def perform_posts(stream_id: int, posts: list[Sent]) -> list[Outcome | Refused]:
-    """Post what several sockets sent, in one transaction; each has its own outcome."""
+def perform_posts(
+    stream_id: int, posts: list[Sent], *, wait: bool = False
+) -> list[Outcome | Refused]:
+    """Post what several sockets sent, in one transaction; each has its own outcome, which without
+    `wait` may be Held (services.post_many)."""
     actors = actors_of_sessions([(sent.session_key, sent.address) for sent in posts])
     drafts = [
         services.Draft(actor, fields.get("body"), fields.get("key"), fields.get("name"))
@@ -77,5 +80,5 @@ def perform_posts(stream_id: int, posts: list[Sent]) -> list[Outcome | Refused]:
     ]
     return [
         outcome if isinstance(outcome, Refused) else Outcome(number=outcome.number)
-        for outcome in services.post_many(stream_id, drafts)
+        for outcome in services.post_many(stream_id, drafts, wait=wait)
     ]

@@ -8,13 +8,12 @@ shared by all in it: the more people ask, the more there is room for.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
-from comments.actions import perform_posts
+from comments.actions import Outcome, Sent, perform_posts
 from comments.errors import Refused
 from comments.identity import entries, users_of_sessions
-from comments.services.common import DATABASE_FAILED
-from comments.threads import ACTING, READING, in_database
+from comments.services.common import DATABASE_FAILED, Held
+from comments.threads import ACTING, READING, WAITING, Threads, in_database
 
 AT_ONCE = 64  # calls in one batch; how long a transaction holds its locks is bounded with it
 
@@ -29,7 +28,7 @@ class InBatches[K: Hashable, A, R]:
     def __init__(
         self,
         many: Callable[[K, list[A]], Sequence[R | Exception]],
-        threads: ThreadPoolExecutor,
+        threads: Threads,
     ) -> None:
         self._many = in_database(many, threads)
         self._waiting: dict[K, deque[tuple[A, asyncio.Future[R]]]] = {}
@@ -80,10 +79,25 @@ class InBatches[K: Hashable, A, R]:
                 done.set_result(result)
 
 
+def _post_alone(socket: tuple[int, str | None], posts: list[Sent]) -> list[Outcome | Refused]:
+    stream_id, _session_key = socket
+    return perform_posts(stream_id, posts, wait=True)
+
+
 # Group commit: the posts of this process's sockets to one video, which would wait for each other
 # in the database otherwise.
-post = InBatches(perform_posts, ACTING)
+_together = InBatches(perform_posts, ACTING)
+_alone = InBatches(_post_alone, WAITING)
 # Who is behind a session, for sockets that open.
 user_of_session = InBatches(users_of_sessions, READING)
 # Where a video's socket belongs, and whether its account moderates there.
 enter = InBatches(entries, READING)
+
+
+async def post(stream_id: int, sent: Sent) -> Outcome:
+    """Post what a socket sent. Raises Refused, or a database's error."""
+    try:
+        return await _together(stream_id, sent)
+    except Held:
+        # Somebody frozen in a transaction has this viewer's row. That is waited for apart.
+        return await _alone((stream_id, sent.session_key), sent)

@@ -2,6 +2,9 @@
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from comments import stream
 from comments.frames import render_room
@@ -9,13 +12,15 @@ from comments.hub import Hub, Seat, ignore_errors
 from comments.identity import Standing, still_standing
 from comments.models import Stream
 from comments.stream import Cursor
-from comments.threads import in_database
+from comments.threads import LOOKING, give_up, in_database
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 2.0  # the safety poll: the longest that a lost doorbell can delay a comment
 LINGER_SECONDS = 10.0  # that a hub outlives its last socket: reloading a page starts none anew
+BLIND_AT_MOST = 10.0  # seconds without a safety poll that succeeds until this process is not ready
 CLOSING_STEPS = 60
+ANSWER_SECONDS = 2.5  # that actions under way have for their answer when all sockets are closed
 
 
 class Fanout:
@@ -24,8 +29,10 @@ class Fanout:
     def __init__(self) -> None:
         self.hubs: dict[int, Hub] = {}
         self._starting: dict[int, asyncio.Task[None]] = {}
-        self._poll: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_polling = False
         self._looking = False
+        self._looked_at = 0.0  # when the safety poll succeeded last
         self.draining = False  # this process ends: who comes now is sent to another
 
     async def join(self, stream_id: int, seat: Seat, cursor: Cursor | None) -> None:
@@ -44,11 +51,24 @@ class Fanout:
             stream.attach(asyncio.get_running_loop())
             hub = Hub(stream_id, self.look)
             await hub.start()
+            if not self.hubs:
+                self._looked_at = time.monotonic()  # until now there was nothing to look at
             self.hubs[stream_id] = hub
-            if self._poll is None:
-                self._poll = asyncio.ensure_future(self._keep_polling())
+            if not self._is_polling:
+                self._is_polling = True
+                self._spawn(self._keep_polling())
         finally:
             del self._starting[stream_id]
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether pages here may have missed something for long, since no safety poll succeeds."""
+        return bool(self.hubs) and time.monotonic() - self._looked_at > BLIND_AT_MOST
 
     def stream_of(self, slug: str) -> int | None:
         """The stream of a video that is watched here already, without asking the database."""
@@ -64,12 +84,16 @@ class Fanout:
         while True:
             await asyncio.sleep(POLL_SECONDS)
             for hub in list(self.hubs.values()):
-                if hub.seats:
-                    hub.tick()
-                elif asyncio.get_running_loop().time() - hub.empty_since > LINGER_SECONDS:
-                    del self.hubs[hub.stream_id]
-                    hub.stop()
-            await self.look()
+                _apart(hub, self._tend, hub)
+            # Not awaited: a database that hangs holds back no beat and no cut.
+            self._spawn(self.look())
+
+    def _tend(self, hub: Hub) -> None:
+        if hub.seats:
+            hub.tick()
+        elif asyncio.get_running_loop().time() - hub.empty_since > LINGER_SECONDS:
+            del self.hubs[hub.stream_id]
+            hub.stop()
 
     async def look(self) -> None:
         """One query for all active streams: where each stands, and how its room is; and whether
@@ -77,7 +101,7 @@ class Fanout:
         if not self.hubs or self._looking:
             return
         self._looking = True
-        heads = {stream_id: hub.head for stream_id, hub in self.hubs.items()}
+        watched = {stream_id: (hub.head, hub.slug) for stream_id, hub in self.hubs.items()}
         signed_in = [
             (seat, (hub.stream_id, seat.standing))
             for hub in self.hubs.values()
@@ -85,35 +109,39 @@ class Fanout:
             if seat.standing
         ]
         try:
-            found, standings = await in_database(_look)(
-                list(heads), {standing for _seat, standing in signed_in}
+            found, remade, standings = await in_database(_look, LOOKING)(
+                {stream_id: slug for stream_id, (_head, slug) in watched.items()},
+                {standing for _seat, standing in signed_in},
             )
         except Exception as error:
             logger.warning("safety poll failed: %s", type(error).__name__)
             return
         finally:
             self._looking = False
-        for stream_id, head_before in heads.items():
+        self._looked_at = time.monotonic()
+        for stream_id, (head_before, slug) in watched.items():
             hub = self.hubs.get(stream_id)
             if hub is None:
                 continue
-            if stream_id not in found:
-                for seat in list(hub.seats):
-                    hub.spawn(ignore_errors(seat.close(4404)))
-                continue
-            epoch, head, hub.slug, room = found[stream_id]
-            hub.set_room(room)
-            # Behind us (a restored backup), of another history, or ahead of us: read it.
-            if epoch != hub.epoch or head > hub.head or head < head_before:
-                hub.missed()
+            if stream_id in found:
+                _apart(hub, _follow, hub, head_before, found[stream_id])
+            else:
+                # Under its slug there may be another video now, which pages then come back to.
+                del self.hubs[stream_id]  # before anybody else is seated in it
+                self._spawn(_close(hub, 1013 if slug in remade else 4404))
         for seat, standing in signed_in:
             hub = self.hubs.get(standing[0])
             if hub is not None and seat in hub.seats:
-                hub.stand(seat, staff=standings[standing])
+                _apart(hub, hub.stand, seat, staff=standings[standing])
 
     async def close_all(self, code: int, *, seconds: float) -> None:
-        """Close every socket with `code`, spread evenly over `seconds`; let no more in."""
+        """Close every socket with `code`, spread evenly over `seconds`; let no more in.
+
+        An action under way is answered first. What the database has not answered ANSWER_SECONDS
+        later is given up: its socket is told to try again, and closed all the same.
+        """
         self.draining = True
+        asyncio.get_running_loop().call_later(seconds + ANSWER_SECONDS, give_up)
         seats = [seat for hub in self.hubs.values() for seat in hub.seats]
         closing = set()
         # In steps that a timer can tell apart, however many sockets there are.
@@ -123,15 +151,42 @@ class Fanout:
             if seats:
                 await asyncio.sleep(seconds / CLOSING_STEPS)
         if closing:
-            await asyncio.wait(closing, timeout=1)
+            await asyncio.wait(closing, timeout=ANSWER_SECONDS + 1)
+
+
+def _apart[**P](hub: Hub, step: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    """One hub's part of the safety poll: its failure is logged, and is not the others'."""
+    try:
+        step(*args, **kwargs)
+    except Exception:
+        logger.exception("stream %s: a part of the safety poll failed", hub.stream_id)
+
+
+async def _close(hub: Hub, code: int) -> None:
+    """Close the sockets of a hub, then end it."""
+    await asyncio.gather(*(ignore_errors(seat.close(code)) for seat in hub.seats))
+    hub.stop()
+
+
+def _follow(hub: Hub, head_before: int, found: tuple[str, int, str, str]) -> None:
+    epoch, head, hub.slug, room = found
+    hub.set_room(room)
+    # Behind us (a restored backup), of another history, or ahead of us: read it.
+    if epoch != hub.epoch or head > hub.head or head < head_before:
+        hub.missed()
 
 
 def _look(
-    stream_ids: list[int], signed_in: set[tuple[int, Standing]]
-) -> tuple[dict[int, tuple[str, int, str, str]], dict[tuple[int, Standing], bool | None]]:
-    rooms = Stream.objects.select_related("video").filter(pk__in=stream_ids)
+    watched: dict[int, str], signed_in: set[tuple[int, Standing]]
+) -> tuple[dict[int, tuple[str, int, str, str]], set[str], dict[tuple[int, Standing], bool | None]]:
+    """What is found of the watched streams (id: slug), which slugs of those that are gone are
+    videos again, and what became of standings."""
+    rooms = Stream.objects.select_related("video").filter(pk__in=list(watched))
     found = {room.pk: (room.epoch, room.head, room.video.slug, render_room(room)) for room in rooms}
-    return found, still_standing(signed_in)
+    gone = [slug for pk, slug in watched.items() if pk not in found]
+    remade = Stream.objects.filter(video__slug__in=gone) if gone else Stream.objects.none()
+    slugs = set(remade.values_list("video__slug", flat=True))
+    return found, slugs, still_standing(signed_in)
 
 
 fanout = Fanout()

@@ -1,24 +1,88 @@
 """Where the stream's ORM calls run: `database_sync_to_async`, in a few threads of their own.
 
 The default is one thread for the whole process: one slow query there holds back every other
-socket. HTTP requests have threads of their own anyway. What pages are sent is read in
-other threads than people act in: actions that wait for a lock must not hold back what others see.
+socket. HTTP requests have threads of their own anyway. What pages are sent is read in other threads
+than people act in: actions that wait for a lock must not hold back what others see.
+
+No call takes for ever. A thread gives PostgreSQL up after its pool's time (streamsite/postgres.py)
+and is free again, so none needs to be replaced; SQLite ends its waits by itself.
 """
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import wraps
+from typing import Any
 
 from channels.db import database_sync_to_async
+from django.db import OperationalError
 
-READING = ThreadPoolExecutor(max_workers=4, thread_name_prefix="stream-read")
-ACTING = ThreadPoolExecutor(max_workers=4, thread_name_prefix="stream-act")
+from streamsite.postgres import answered_within
+
+
+class Threads(ThreadPoolExecutor):
+    """`count` threads, in which a call may take `seconds`, and wait as long for its turn before."""
+
+    def __init__(self, name: str, count: int, seconds: float) -> None:
+        super().__init__(max_workers=count, thread_name_prefix=f"stream-{name}")
+        self.seconds = seconds
+
+
+READING = Threads("read", 4, 5.0)
+# A verb may wait for two rows, 5 s each (lock_timeout).
+ACTING = Threads("act", 4, 12.0)
+# Who waits for a row that another transaction holds, while all others act on.
+WAITING = Threads("wait", 2, 12.0)
+# The safety poll, which is not to wait behind anybody.
+LOOKING = Threads("look", 1, 5.0)
+
+
+class UnansweredError(OperationalError):
+    """The database has not answered in time; what was asked may be done all the same."""
+
+
+_under_way: set[asyncio.Timeout] = set()
+_is_given_up = False
+given_up = 0  # calls that `give_up` ended
 
 
 def in_database[**P, R](
-    function: Callable[P, R], threads: ThreadPoolExecutor = READING
+    function: Callable[P, R], threads: Threads = READING
 ) -> Callable[P, Awaitable[R]]:
-    """`function`, to be awaited; its database connection is looked after before and behind it."""
-    wrapped: Callable[P, Awaitable[R]] = database_sync_to_async(
-        function, thread_sensitive=False, executor=threads
-    )
-    return wrapped
+    """`function`, to be awaited; its database connection is looked after before and behind it.
+
+    Raises UnansweredError when it takes too long, besides what it raises itself.
+    """
+
+    def answered(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> R:
+        with answered_within(threads.seconds):
+            return function(*args, **kwargs)
+
+    in_thread = database_sync_to_async(answered, thread_sensitive=False, executor=threads)
+
+    @wraps(function)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if _is_given_up:
+            raise UnansweredError("the process ends")
+        try:
+            # What has not begun by then never does.
+            async with asyncio.timeout(2 * threads.seconds) as timeout:
+                _under_way.add(timeout)
+                result: R = await in_thread(args, kwargs)
+                return result
+        except TimeoutError:
+            raise UnansweredError(f"{function.__name__}: not in time") from None
+        finally:
+            _under_way.discard(timeout)
+
+    return call
+
+
+def give_up() -> None:
+    """End all waiting for the database, now and from now on: the process ends."""
+    global _is_given_up, given_up
+    _is_given_up = True
+    for timeout in _under_way:
+        if not timeout.expired():
+            timeout.reschedule(0.0)
+            given_up += 1

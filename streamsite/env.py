@@ -17,8 +17,19 @@ from django.core.exceptions import ImproperlyConfigured
 from redis.asyncio.connection import ConnectionPool, SSLConnection, parse_url
 from redis.exceptions import RedisError
 
+from streamsite import postgres
+
 _HOST = r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]"
 _PORT = r"(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+# When a machine counts as gone from which no packet comes (libpq): 5 s to connect, 8 s until sent
+# data is acknowledged, 5 s and three probes of 2 s while nothing is sent.
+POSTGRES_IS_GONE = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 8000,  # ms
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+}
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 
@@ -228,10 +239,16 @@ def database(name: str, *, default: str) -> dict[str, Any]:
         options = config.get("OPTIONS", {})
         return config | {
             "CONN_MAX_AGE": 0,  # the pool keeps connections; Django must not as well
-            "CONN_HEALTH_CHECKS": True,  # after a restart of PostgreSQL the pool starts afresh
-            "OPTIONS": options
+            "OPTIONS": POSTGRES_IS_GONE
+            | options
             | {
-                "pool": {"min_size": 1, "max_size": 20, "timeout": 5},
+                "pool": {
+                    "min_size": 1,
+                    "max_size": 20,
+                    "timeout": 5,
+                    "connection_class": postgres.Connection,
+                    "check": postgres.check,  # after a restart of PostgreSQL: starts afresh
+                },
                 "options": f"{waits} {options.get('options', '')}".strip(),
             },
         }

@@ -8,6 +8,9 @@ from channels.layers import get_channel_layer
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 
+from comments.fanout import fanout
+from streamsite.postgres import answered_within
+
 SECONDS = 2.0
 
 
@@ -35,12 +38,15 @@ class HealthMiddleware:
 
 
 async def _ready() -> JsonResponse:
-    """200 when database and channel layer answer, else 503; says which does not."""
+    """200 when database and channel layer answer, and the pages that are open here are followed;
+    else 503. Says which is not so."""
     database, layer = await asyncio.gather(
         _answers(sync_to_async(_ask_database)()), _answers(_ask_layer())
     )
-    ready = database and layer
-    body = {"ready": ready, "database": database, "channel_layer": layer}
+    # A database that answers here may still keep the stream's own threads waiting.
+    stream = not fanout.is_blind
+    ready = database and layer and stream
+    body = {"ready": ready, "database": database, "channel_layer": layer, "stream": stream}
     return JsonResponse(body, status=200 if ready else 503)
 
 
@@ -54,7 +60,7 @@ async def _answers(question: Awaitable[None]) -> bool:
 
 
 def _ask_database() -> None:
-    with connection.cursor() as cursor:
+    with answered_within(SECONDS), connection.cursor() as cursor:
         cursor.execute("SELECT 1")
         if cursor.fetchone() != (1,):
             raise DatabaseError

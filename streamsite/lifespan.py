@@ -12,8 +12,10 @@ from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from comments.fanout import fanout
+from streamsite import postgres
 from streamsite.env import refuse
 
+STATEMENT_SECONDS = 30  # the longest that a serving process lets PostgreSQL work on one statement
 # Any number that nobody else takes on this database.
 ADVISORY_LOCK = 0x57_12_EA_35_17_E5
 _lock: "TextIO | psycopg.Connection | None" = (
@@ -42,9 +44,20 @@ class Lifespan:
 
 def require_ready() -> None:
     """Raise ImproperlyConfigured, with a sentence, where this process could only serve badly."""
+    _bound_statements()
     _require_database()
     _require_static_files()
     _require_company()
+
+
+def _bound_statements() -> None:
+    """For a process that serves, before it connects; migrations and commands take their time."""
+    if connection.vendor == "postgresql":
+        options = connection.settings_dict["OPTIONS"]
+        # What the URL says stands behind it, and counts.
+        options["options"] = f"-c statement_timeout={STATEMENT_SECONDS}s {options['options']}"
+        # Longer than that, so that PostgreSQL itself ends what it works on.
+        postgres.Connection.seconds = STATEMENT_SECONDS + 2
 
 
 def _require_database() -> None:

@@ -5,6 +5,8 @@ import gc
 import logging
 import os
 import signal
+import threading
+from typing import Any, NoReturn
 
 import uvloop
 from django.conf import settings
@@ -12,19 +14,49 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 from hypercorn.utils import LifespanFailureError
 
+from comments import threads
 from comments.fanout import fanout
 
 DRAIN_SECONDS = 3.0  # over which the sockets are told to come back, so that they do not all at once
 GC_THRESHOLD = (10_000, 20, 20)
-END_AT_MOST = 9.5  # seconds from the signal to the end, whatever peers do
+END_AT_MOST = 9.5  # seconds from the signal to the end, whatever peers, threads or locks do
+UNFINISHED = 1  # the exit code when something that was in flight did not finish
 
 
 class CannotStartError(Exception):
     """The server refuses to start; its text is the sentence to show."""
 
 
-def run(bind: str) -> None:
-    """Serve on `bind` until SIGTERM or SIGINT. Raises CannotStartError."""
+class InFlight:
+    """ASGI middleware that knows whether the end cut something off: a request before the whole of
+    its answer was handed on, or a socket that was not told to come back."""
+
+    def __init__(self, app: Any, ending: asyncio.Event) -> None:
+        self.app = app
+        self.ending = ending
+        self.was_cut = False
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        finished = scope["type"] == "lifespan"
+
+        async def watched_send(message: dict[str, Any]) -> None:
+            nonlocal finished
+            if message["type"] == "websocket.close":
+                finished = True  # whether the peer still listens is its own business
+            await send(message)
+            if message["type"].endswith("response.body") and not message.get("more_body", False):
+                finished = True
+
+        try:
+            await self.app(scope, receive, watched_send)
+        except asyncio.CancelledError:
+            self.was_cut |= self.ending.is_set() and not finished
+            raise
+
+
+def run(bind: str) -> NoReturn:
+    """Serve on `bind` until SIGTERM or SIGINT, then end the process: with 0, or with UNFINISHED.
+    Raises CannotStartError."""
     config = Config.from_toml(settings.BASE_DIR / "hypercorn.toml")
     config.bind = [bind]
     # Our handlers and their formatter: Hypercorn's own would say everything a second time, and
@@ -38,7 +70,7 @@ def run(bind: str) -> None:
     gc.set_threshold(*GC_THRESHOLD)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            runner.run(_serve(config))
+            code = runner.run(_serve(config))
         except LifespanFailureError as failure:
             # "Lifespan failure in startup. 'the sentence'"
             raise CannotStartError(str(failure).partition("'")[2].rstrip("'")) from None
@@ -47,18 +79,27 @@ def run(bind: str) -> None:
                 f"BIND is {bind!r}, which cannot be used: {error.strerror}. Write another port."
             ) from None
 
+    logging.shutdown()
+    # Python would wait for every thread, and the database may keep one for longer than we may stay.
+    os._exit(code)
 
-async def _serve(config: Config) -> None:
+
+async def _serve(config: Config) -> int:
+    """Until a signal; the exit code."""
     from streamsite.asgi import application
 
     ending = asyncio.Event()
+    in_flight = InFlight(application, ending)
+    app: Any = in_flight
 
     def end() -> None:
         if ending.is_set():
-            os._exit(1)  # a second signal: at once
+            os._exit(UNFINISHED)  # a second signal: at once
         ending.set()
-        # 1 as well: something that was in flight did not finish, and a supervisor should know.
-        loop.call_later(END_AT_MOST, os._exit, 1)
+        # A thread and not the loop's timer, which ends with the loop, before threads are joined.
+        deadline = threading.Timer(END_AT_MOST, os._exit, [UNFINISHED])
+        deadline.daemon = True
+        deadline.start()
 
     loop = asyncio.get_running_loop()
     closing: set[asyncio.Task[None]] = set()
@@ -71,4 +112,5 @@ async def _serve(config: Config) -> None:
         # 1012: browsers come back by themselves, to another process, and resume.
         closing.add(loop.create_task(fanout.close_all(1012, seconds=DRAIN_SECONDS)))
 
-    await hypercorn_serve(application, config, shutdown_trigger=shutdown_trigger)
+    await hypercorn_serve(app, config, shutdown_trigger=shutdown_trigger)
+    return UNFINISHED if in_flight.was_cut or threads.given_up else 0

@@ -5,6 +5,7 @@ import uuid
 from contextlib import AsyncExitStack
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import connection
 from pytest_django.fixtures import Settings
@@ -155,4 +156,27 @@ async def test_a_burst_through_many_sockets_shares_transactions(make_site: MakeS
             await socket.reaches(good)
             assert len(socket.page.shown) == good
     assert site.call(transactions_of, slug) <= good / 2
+    assert not site.tracebacks
+
+
+async def test_who_is_locked_elsewhere_holds_up_no_stranger(make_site: MakeSite) -> None:
+    """A frozen process may have a viewer's row for seconds: only that viewer waits for it."""
+    site = make_site(backend="postgres", RATE_VIEWER="off")
+    slug = site.video()
+    people = [Person(site).open(slug) for _ in range(8)]
+    held = people[0]
+    async with AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(person.socket(slug)) for person in people]
+        with psycopg.connect(site.variables["DATABASE_URL"]) as holder:
+            query = "SELECT FROM comments_viewer WHERE handle = %s FOR UPDATE"
+            assert holder.execute(query, [held.me]).rowcount == 1
+            waiting = asyncio.create_task(sockets[0].say("held"))
+            for round_ in range(3):
+                async with asyncio.timeout(4):
+                    said = (socket.say(f"round {round_}") for socket in sockets[1:])
+                    answers = await asyncio.gather(*said)
+                assert all(answer.is_ack for answer in answers), answers
+            assert not waiting.done()
+        assert (await waiting).is_ack, "served when the row is free"
+        await sockets[1].sees("held")
     assert not site.tracebacks

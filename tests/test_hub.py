@@ -296,6 +296,26 @@ async def test_a_deleted_video_closes_its_pages_for_good(site: Site) -> None:
         assert await socket.closed() == 4404
 
 
+async def test_a_video_that_is_made_again_under_its_slug_is_watched_at_once(site: Site) -> None:
+    slug = site.video()
+    before = Person(site).open(slug)
+    async with before.socket(slug) as socket:
+        await until(socket, lambda: before.page.room, "the room")
+        site.call(make_again, slug)
+        code = await socket.closed()
+    after = Person(site).open(slug)
+    async with after.socket(slug) as socket, before.socket(slug) as back:
+        assert (await socket.say("the new one")).is_ack
+        await socket.sees("the new one")
+        await back.sees("the new one")
+    assert code == 1013, "the page comes back by itself, to the new one"
+
+
+def make_again(slug: str) -> None:
+    delete_video(slug)
+    world.make_video(slug)
+
+
 # --- Ending -------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth.models import User
 from django.db import OperationalError
+from django.db.models import F
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
@@ -247,3 +248,25 @@ def test_a_refused_form_comes_back_with_its_key(sqlite_site: Site) -> None:
     assert response.status == 400
     assert field is not None
     assert field.attributes["value"] == key
+
+
+async def test_a_clock_that_was_set_back_silences_nobody(site: Site) -> None:
+    """What was written before lies in the future then, and would count until it is reached."""
+    person = Person(site).open(slug := site.video())
+    async with person.socket(slug) as socket:
+        assert (await socket.ask("rename", name="Somebody")).is_ack
+        for _ in range(5):
+            assert (await socket.say("before")).is_ack
+        assert (await socket.say("too many")).code == "too_fast"
+        site.call(set_clock_back, slug, person.me, 300)
+        assert (await socket.ask("rename", name="Somebody Else")).is_ack
+        for _ in range(5):
+            assert (await socket.say("after")).is_ack
+        assert (await socket.say("too many")).code == "too_fast"
+
+
+def set_clock_back(slug: str, handle: str, seconds: int) -> None:
+    """As a clock that is set back leaves what is dated: ahead of it."""
+    ahead = timedelta(seconds=seconds)
+    Comment.objects.filter(stream__video__slug=slug).update(posted_at=F("posted_at") + ahead)
+    Viewer.objects.filter(handle=handle).update(renamed_at=F("renamed_at") + ahead)

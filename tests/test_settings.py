@@ -3,13 +3,22 @@
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.client import Person
 from tests.conftest import MakeSite
-from tests.servers import ROOT, SECONDS_TO_START, environment, free_port, manage
+from tests.servers import (
+    ROOT,
+    SECONDS_TO_START,
+    Databases,
+    Remote,
+    environment,
+    free_port,
+    manage,
+)
 
 SECRET = "hunter2-do-not-show"
 KEY = "k9" + "".join(chr(97 + n % 26) for n in range(60))
@@ -184,6 +193,39 @@ def test_outside_debug_the_site_serves_what_collectstatic_gathered(
     csp = page.headers["content-security-policy"]
     assert "unsafe" not in csp
     assert "script-src 'self'" in csp
+
+
+def test_postgresql_that_is_gone_is_noticed_and_serving_bounds_statements(
+    databases: Databases, tmp_path: Path
+) -> None:
+    def connected(query: str) -> list[dict[str, str]]:
+        variables = environment(tmp_path, DATABASE_URL=databases.new_postgres() + query)
+        with closing(Remote(variables, tmp_path / "log")) as remote:
+            return [remote.call(how_it_is_connected, serves) for serves in (False, True)]
+
+    command, serving = connected("")
+    assert command["tcp_user_timeout"] == "8000"
+    assert (command["keepalives_idle"], command["keepalives_count"]) == ("5", "3")
+    assert command["connect_timeout"] == "5"
+    assert (command["statement_timeout"], serving["statement_timeout"]) == ("0", "30s")
+    _, own = connected("?tcp_user_timeout=3000&options=-c%20statement_timeout%3D7s")
+    assert (own["tcp_user_timeout"], own["statement_timeout"]) == ("3000", "7s")
+
+
+def how_it_is_connected(serves: bool) -> dict[str, str]:
+    from django.db import connection
+
+    from streamsite import lifespan
+
+    if serves:
+        connection.close()
+        connection.close_pool()  # type: ignore[attr-defined]
+        lifespan._bound_statements()
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW statement_timeout")
+        (bound,) = cursor.fetchone()
+    found: dict[str, str] = connection.connection.info.get_parameters()
+    return found | {"statement_timeout": bound}
 
 
 def test_sqlite_runs_in_wal_mode(make_site: MakeSite) -> None:

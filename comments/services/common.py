@@ -35,10 +35,14 @@ def verb[**P, R](function: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-def busy() -> Refused:
+class Held(Refused):
+    """`busy` of one who would have had to wait where the others can go on."""
+
+
+def busy(kind: type[Refused] = Refused) -> Refused:
     """The refusal when the database is locked for too long, restarts, or is gone."""
     sentence = _("The site is very busy. Nothing was lost; please try again.")
-    return Refused(Code.TRY_AGAIN, sentence, retry_after=2)
+    return kind(Code.TRY_AGAIN, sentence, retry_after=2)
 
 
 def require_viewer(actor: Actor) -> Viewer:
@@ -52,12 +56,14 @@ def nobody() -> Refused:
     return Refused(Code.SIGN_IN_REQUIRED, _("Your session has ended. Reload the page to go on."))
 
 
-def lock_viewers(viewers: set[int]) -> dict[int, Viewer]:
+def lock_viewers(viewers: set[int], *, wait: bool = True) -> dict[int, Viewer]:
     """The viewers' rows by id, locked: one viewer's verbs run one after another, in every tab.
 
-    In the order of their ids, so that two batches never wait for each other.
+    In the order of their ids, so that two batches never wait for each other. Without `wait` rows
+    that are locked elsewhere are left out (SQLite, which has one writer at a time, knows none).
     """
-    locked = Viewer.objects.select_for_update(no_key=True).filter(pk__in=viewers).order_by("pk")
+    rows = Viewer.objects.select_for_update(no_key=True, skip_locked=not wait)
+    locked = rows.filter(pk__in=viewers).order_by("pk")
     found = {viewer.pk: viewer for viewer in locked}
     prefetch_related_objects([viewer for viewer in found.values() if viewer.user_id], "user")
     return found

@@ -13,7 +13,7 @@ from comments.errors import Code, Refused
 from comments.identity import Actor
 from comments.models import Comment, Stream, Viewer
 from comments.services import common
-from comments.services.common import lock_viewers, nobody, require_viewer, verb
+from comments.services.common import Held, busy, lock_viewers, nobody, require_viewer, verb
 from comments.services.naming import give_name
 
 
@@ -53,13 +53,16 @@ def post(
 
 
 @verb
-def post_many(stream_id: int, drafts: Sequence[Draft]) -> list[Comment | Refused]:
+def post_many(
+    stream_id: int, drafts: Sequence[Draft], *, wait: bool = True
+) -> list[Comment | Refused]:
     """Post what several people write to one video, in one transaction and in this order.
 
-    Each draft has its own outcome: the comment, or the refusal of that draft alone. Raises
-    Refused (`try_again`) for all of them where the database is busy or gone.
+    Each draft has its own outcome: the comment, or the refusal of that draft alone. Without `wait`
+    that is Held where another transaction has the viewer's row: nobody waits for a stranger.
+    Raises Refused (`try_again`) for all of them where the database is busy or gone.
     """
-    batch = _Batch(stream_id)
+    batch = _Batch(stream_id, wait=wait)
     read = [_outcome(_Entry.of, draft) for draft in drafts]
     batch.prepare([entry for entry in read if isinstance(entry, _Entry)])
     outcomes = [
@@ -100,15 +103,16 @@ class _Batch:
     """Entries for one video. What the rules look at is read once for all of them; then each is
     taken as if those before it stood already."""
 
-    def __init__(self, stream_id: int) -> None:
+    def __init__(self, stream_id: int, *, wait: bool) -> None:
         self.stream_id = stream_id
+        self.wait = wait
         self.new: list[Comment] = []
         self.badges: dict[User | None, str] = {}
 
     def prepare(self, entries: list[_Entry]) -> None:
         if not entries:
             return
-        self.viewers = lock_viewers({entry.viewer_id for entry in entries})
+        self.viewers = lock_viewers({entry.viewer_id for entry in entries}, wait=self.wait)
         self.standing = self._standing(entries)
         self.room = Stream.objects.select_related("video").filter(pk=self.stream_id).first()
         self.of_viewer = limits.flood_per_viewer(self.viewers)
@@ -136,7 +140,7 @@ class _Batch:
         actor, key = entry.draft.actor, entry.key
         author = self.viewers.get(entry.viewer_id)
         if author is None:
-            raise nobody()
+            raise nobody() if self.wait else busy(Held)
         owner = self.owners[author.pk]
         standing = self.standing.get((owner, key))
         if standing and entry.draft.by_form and standing.body != entry.body:

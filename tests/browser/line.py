@@ -21,6 +21,8 @@ class Line:
         self.origin = f"http://127.0.0.1:{self.port}"
         self.asked = 0  # bytes that came in at its own port, for the other one
         self._connections: set[socket.socket] = set()
+        self._silenced: set[socket.socket] = set()
+        self._silences_new = False
         self._lock = threading.Lock()
         self._is_cut = False
         self._is_deaf = False
@@ -42,6 +44,13 @@ class Line:
     def swallow_answers(self) -> None:
         """From now on what the other port says is lost; what is said to it still arrives."""
         self._is_deaf = True
+
+    def silence(self, *, new: bool = False) -> None:
+        """What is said on the connections that there are is lost, both ways, their ends too; with
+        `new` also on those that come."""
+        with self._lock:
+            self._silences_new = new
+            self._silenced |= self._connections
 
     def __enter__(self) -> Self:
         return self
@@ -65,6 +74,8 @@ class Line:
             far = socket.create_connection(self._to)
             with self._lock:
                 self._connections |= {near, far}
+                if self._silences_new:
+                    self._silenced |= {near, far}
             threading.Thread(target=self._carry, args=(near, far), daemon=True).start()
 
     def _carry(self, near: socket.socket, far: socket.socket) -> None:
@@ -81,10 +92,12 @@ class Line:
                 if not is_answer:
                     with self._lock:
                         self.asked += len(data)
-                if not (is_answer and self._is_deaf):
+                if not (is_answer and self._is_deaf) and source not in self._silenced:
                     target.sendall(data)
         with self._lock:
             self._connections -= {source}
+            if source in self._silenced:
+                return
         with suppress(OSError):
             target.shutdown(socket.SHUT_WR)
 

@@ -136,9 +136,25 @@ def failing_transactions() -> None:
     common.publish = publish_and_perhaps_fail
 
 
+def failing_poll() -> None:
+    """The safety poll meets a mistake of ours in the video that was opened first."""
+    from comments.hub import Hub
+
+    tick, opened = Hub.tick, list[int]()
+
+    def fail_in_the_first(self: Hub) -> None:
+        opened.append(self.stream_id)
+        if self.stream_id == opened[0]:
+            raise ZeroDivisionError("sabotage")
+        tick(self)
+
+    Hub.tick = fail_in_the_first  # type: ignore[method-assign]
+
+
 SABOTAGE = {
     "gaps": without_gap_detection,
     "keys": without_unique_keys,
     "early": publishing_before_the_commit,
     "failing": failing_transactions,
+    "poll": failing_poll,
 }

@@ -3,11 +3,22 @@
 import time
 from typing import Any
 
+import psycopg
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 
 from comments.models import Comment, Stream, Viewer
 from tests.test_commit_order import crowd
+
+
+def waits_for_a_lock(url: str) -> bool:
+    """Whether a session of this database (PostgreSQL) waits for what another one holds."""
+    with psycopg.connect(url) as beside:
+        query = (
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return beside.execute(query).fetchone() != (0,)
 
 
 def head_of(slug: str) -> list[Any]:

@@ -1,0 +1,98 @@
+"""SIGTERM: the end within 10 s whatever is under way, and an exit code that tells what was cut."""
+
+import asyncio
+import os
+import signal
+import socket as sockets
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import psycopg
+
+from tests.client import Person
+from tests.conftest import MakeSite
+from tests.faults import peers
+from tests.faults.truth import waits_for_a_lock
+from tests.servers import Server, Site, wait_for
+
+LOCKED, CUT, STUCK, CALM = range(4)  # the servers, by what is under way there
+SIZE = 40 * 1024 * 1024
+
+
+def in_media(site: Site, name: str) -> Path:
+    path = Path(site.variables["DATA_DIR"]) / "media" / name
+    path.parent.mkdir(exist_ok=True)
+    return path
+
+
+@contextmanager
+def download(server: Server, name: str) -> Iterator[sockets.socket]:
+    """A request for a file whose answer is not read yet."""
+    with closing(sockets.create_connection(("127.0.0.1", server.port), 20)) as connection:
+        connection.sendall(f"GET /media/{name} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        yield connection
+
+
+def end_all(servers: list[Server]) -> tuple[list[int], float]:
+    """The exit codes, and how long the slowest took, in seconds."""
+    started = time.monotonic()
+    for server in servers:
+        server.process.send_signal(signal.SIGTERM)
+    codes = [server.process.wait(20) for server in servers]
+    return codes, time.monotonic() - started
+
+
+def read_all(connection: sockets.socket) -> int:
+    """To the end; the bytes."""
+    got = 0
+    while data := connection.recv(1 << 20):
+        got += len(data)
+    return got
+
+
+async def test_a_process_ends_within_ten_seconds_and_tells_what_was_cut(
+    make_site: MakeSite,
+) -> None:
+    site = make_site(backend="postgres", processes=4, RATE_VIEWER="off")
+    url, slug, other = site.variables["DATABASE_URL"], site.video(), site.video()
+    in_media(site, "long.mp4").write_bytes(bytes(SIZE))
+    os.mkfifo(in_media(site, "stuck.mp4"))  # opening it takes a thread for ever
+    author, neighbour = (Person(site, server=LOCKED).open(slug) for _ in range(2))
+    viewer = Person(site, server=CALM).open(other)
+    with (
+        download(site.servers[CUT], "long.mp4") as cut,
+        download(site.servers[STUCK], "stuck.mp4"),
+        download(site.servers[CALM], "long.mp4") as whole,
+        closing(peers.Deaf(site.servers[CALM].port, other, 1).socket),
+        psycopg.connect(url) as holder,
+    ):
+        for connection in (cut, whole):
+            assert await asyncio.to_thread(connection.recv, 12) == b"HTTP/1.1 200"
+        async with (
+            author.socket(slug) as first,
+            neighbour.socket(slug) as second,
+            viewer.socket(other) as quiet,
+        ):
+            await quiet.until(lambda: viewer.page.watching == 2, "the deaf one is seated")
+            holder.execute(
+                "SELECT FROM comments_stream s JOIN videos_video v ON v.id = s.video_id"
+                " WHERE v.slug = %s FOR UPDATE OF s",
+                [slug],
+            )
+            posting = [asyncio.create_task(first.say("waits for the row"))]
+            await asyncio.to_thread(wait_for, lambda: waits_for_a_lock(url), "the post waits")
+            # Behind it, and so longer than the row may be waited for.
+            posting.append(asyncio.create_task(second.say("waits for the other")))
+            ending = asyncio.create_task(asyncio.to_thread(end_all, site.servers))
+            reading = asyncio.create_task(asyncio.to_thread(read_all, whole))
+            # The browser sends these again, with their keys.
+            assert [answer.code for answer in await asyncio.gather(*posting)] == ["try_again"] * 2
+            assert [await socket.closed() for socket in (first, second, quiet)] == [1012] * 3
+            codes, slowest = await ending
+    assert slowest < 10
+    assert await reading > SIZE - 12, "what can finish meanwhile does"
+    assert codes[CUT] == codes[STUCK] == codes[LOCKED] == 1
+    assert codes[CALM] == 0, "that somebody does not listen is no failure"
+    assert not site.tracebacks
