@@ -165,6 +165,7 @@ class LiveStream(WSStream):
             await app(scope, receive, send, *asgi)
 
         super().__init__(with_peer, *args, **kwargs)  # type: ignore[arg-type]
+        self.accepted = False  # the peer may be gone before the application accepts it
         self.window_bits = 0  # of the negotiated compression
         self.heard = 0.0
         self.pinged = 0.0
@@ -177,6 +178,7 @@ class LiveStream(WSStream):
         if isinstance(event, Body | Data):
             self.heard = asyncio.get_running_loop().time()
         elif isinstance(event, StreamClosed):
+            self.accepted = False
             self.live.pop(self, None)
         await super().handle(event)
 
@@ -186,6 +188,9 @@ class LiveStream(WSStream):
         _bound_waiting(peer)
         self.tcp = peer if peer.family != socket.AF_UNIX else None
         await super()._accept(message)
+        if self.closed:
+            return  # its peer left meanwhile
+        self.accepted = True
         for extension in self.connection._proto.extensions:
             if isinstance(extension, SharedDeflate) and extension.enabled():
                 self.window_bits = extension.server_max_window_bits
@@ -202,7 +207,8 @@ class LiveStream(WSStream):
         was sent before still waits in this process, or the socket closes."""
         transport = self.transport
         if (
-            transport is None
+            not self.accepted
+            or transport is None
             or transport.get_write_buffer_size() > WAITING_AT_MOST
             or transport.is_closing()
             or self.connection.state is not ConnectionState.OPEN

@@ -5,6 +5,7 @@ import json
 import uuid
 import zlib
 from importlib.metadata import version
+from socket import SHUT_WR, create_connection
 
 import pytest
 from hypercorn.asyncio import run
@@ -25,6 +26,8 @@ from streamsite.websocket import (
     install,
 )
 from tests.client import Person
+from tests.conftest import MakeSite
+from tests.faults.viewers import handshake
 from tests.servers import Site, wait_for
 
 BOMB = "0" * 60_000_000  # deflates to 58 KB, which is below every limit on frames
@@ -104,6 +107,21 @@ async def test_a_socket_leaves_nothing_behind_when_it_is_closed(sqlite_site: Sit
         async with person.socket(slug) as socket:
             assert await socket.answers_a_ping()
     wait_for(lambda: server.descriptors <= open_before, "the sockets' descriptors are closed")
+
+
+async def test_who_leaves_during_the_handshake_costs_the_others_nothing(make_site: MakeSite) -> None:
+    site = make_site()
+    person = Person(site).open(slug := site.video())
+    server = site.servers[0]
+    async with person.socket(slug) as socket:
+        for number in range(60):
+            with create_connection(("127.0.0.1", server.port)) as leaver:
+                path = f"/ws/videos/{slug}/?cursor="
+                leaver.sendall(handshake(server.port, path, address=f"10.7.0.{number}"))
+                leaver.shutdown(SHUT_WR)  # before the application has accepted it
+        await socket.say("still here")
+        await socket.sees("still here")
+    assert not site.tracebacks
 
 
 def test_a_frame_is_made_and_compressed_once_for_all_sockets() -> None:

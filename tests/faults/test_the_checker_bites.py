@@ -36,13 +36,19 @@ def test_without_unique_keys_retries_are_stored_twice(make_fault_site: MakeFault
 def test_published_inside_the_transaction_what_is_rolled_back_is_seen(
     make_fault_site: MakeFaultSite,
 ) -> None:
-    # On a machine that is starved a poll may meet the counter fallen back, and heal what was seen.
-    for _attempt in range(3):
+    # A poll that meets the counter fallen back resets every page, which heals what was seen.
+    for _attempt in range(4):
         report = run(make_fault_site, FAILING, "early,failing")
-        if not report.holds:
+        if saw_what_is_not_stored(report):
             break
-    assert not report.holds, report
-    assert report.lost > 0 or any("not stored" in line for line in report.wrong), report
+    assert saw_what_is_not_stored(report), report
+
+
+def saw_what_is_not_stored(report: Report) -> bool:
+    """A page shows it still, or stood beyond the database; another comment, which has its number
+    now, is missing; or somebody tried to remove it."""
+    signs = ("not stored", "was reset", "refused: not_found")
+    return report.lost > 0 or any(sign in line for line in report.wrong for sign in signs)
 
 
 def test_published_after_the_commit_failing_transactions_cost_nothing(
