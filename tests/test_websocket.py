@@ -109,7 +109,9 @@ async def test_a_socket_leaves_nothing_behind_when_it_is_closed(sqlite_site: Sit
     wait_for(lambda: server.descriptors <= open_before, "the sockets' descriptors are closed")
 
 
-async def test_who_leaves_during_the_handshake_costs_the_others_nothing(make_site: MakeSite) -> None:
+async def test_who_leaves_during_the_handshake_costs_the_others_nothing(
+    make_site: MakeSite,
+) -> None:
     site = make_site()
     person = Person(site).open(slug := site.video())
     server = site.servers[0]
