@@ -41,6 +41,7 @@ class CommentConsumer(AsyncWebsocketConsumer):
 
     stream_id = 0
     seat: Seat | None = None
+    closing = False
 
     async def __call__(
         self,
@@ -96,9 +97,15 @@ class CommentConsumer(AsyncWebsocketConsumer):
             await self.close(1013)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        if self.closing:
+            return  # it could not be answered; the page sends it again when it is back
         await self._wait_for_allowance()
         async with self.acting:
             await self._act(text_data)
+
+    async def close(self, code: int | bool | None = None, reason: str | None = None) -> None:
+        self.closing = True
+        await super().close(code, reason)
 
     async def _act(self, text_data: str | None) -> None:
         fields: Fields = {}

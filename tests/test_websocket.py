@@ -126,6 +126,29 @@ async def test_who_leaves_during_the_handshake_costs_the_others_nothing(
     assert not site.tracebacks
 
 
+async def test_what_is_sent_to_a_socket_that_is_closed_already_is_dropped(
+    make_site: MakeSite,
+) -> None:
+    site = make_site()
+    port = site.servers[0].port
+    post = json.dumps({"action": "post", "body": "late", "key": str(uuid.uuid4())}).encode()
+    close = (4404).to_bytes(2)
+    with create_connection(("127.0.0.1", port), 10) as peer:
+        peer.sendall(handshake(port, "/ws/videos/no-such-video/?cursor=", address="10.7.1.1"))
+        heard = b""
+        while close not in heard:
+            heard += peer.recv(4096)
+        # It has been told, and goes on for a while all the same.
+        peer.sendall((b"\x81" + bytes([0x80 | len(post)]) + bytes(4) + post) * 3)
+        peer.sendall(b"\x88\x82" + bytes(4) + close)
+        while peer.recv(4096):
+            pass
+    person = Person(site).open(slug := site.video())
+    async with person.socket(slug) as socket:
+        assert (await socket.say("others go on")).code == ""
+    assert not site.tracebacks
+
+
 def test_a_frame_is_made_and_compressed_once_for_all_sockets() -> None:
     text = "<li>the same for everybody</li>" * 10
     frame = Frame(text)
