@@ -97,7 +97,8 @@ async def test_a_database_that_hangs_is_told_and_keeps_nobody_from_ending(behind
         # And with a page and a post that wait for it, the process ends.
         again = asyncio.create_task(socket.say("and again"))
         reading = asyncio.create_task(asyncio.to_thread(Person(site).get, f"/videos/{slug}/"))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # it is sent
+        assert await socket.answers_a_ping(), "which came after it"
         server.process.send_signal(signal.SIGTERM)
         started = time.monotonic()
         code = await asyncio.to_thread(server.process.wait, 15)
