@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from channels.consumer import get_handler_name
+from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.db import DatabaseError
@@ -21,12 +22,14 @@ from comments.hub import Seat
 from comments.identity import Standing, actor_of_session
 from comments.stream import Cursor
 from comments.threads import ACTING, in_database
+from streamsite.env import Rate
 from streamsite.websocket import Frame
 
 logger = logging.getLogger(__name__)
 
-# What one socket may send before any rule is looked at: 50 frames at once, then 10 a second.
-# More is not refused but read later, which the sender's own connection then holds back.
+# What one socket may send before any rule is looked at: 50 frames at once, then 10 a second; or as
+# many as RATE_VIEWER allows comments, where that is more. What is beyond is not refused but read
+# later, which the sender's own connection then holds back.
 FRAMES_AT_ONCE = 50
 FRAMES_PER_SECOND = 10.0
 
@@ -35,9 +38,6 @@ type Fields = dict[str, Any]
 
 class CommentConsumer(AsyncWebsocketConsumer):
     """`/ws/videos/<slug>/?cursor=<cursor>`, after origin, admission, session and account."""
-
-    # The hub is the member of the group, not each socket: no such layer, so no channel of its own.
-    channel_layer_alias = "none: the hub listens"
 
     stream_id = 0
     seat: Seat | None = None
@@ -49,17 +49,21 @@ class CommentConsumer(AsyncWebsocketConsumer):
         receive: Callable[[], Awaitable[dict[str, Any]]],
         send: Callable[[dict[str, Any]], Awaitable[None]],
     ) -> None:
+        # The hub is the member of the group, not each socket: so there is nobody to listen to but
+        # the peer. Channels' own loop would keep a second task per socket, and start one more for
+        # each message; its dispatch would go through the one thread that the whole process shares,
+        # to close old connections, which `in_database` looks after here.
+        self.scope, self.base_send = scope, send
         try:
-            await super().__call__(scope, receive, send)
+            while True:
+                message = await receive()
+                await getattr(self, get_handler_name(message))(message)
+        except StopConsumer:
+            pass
         finally:
             # Also after an exception, a cancel or a lost peer, when disconnect() is not called.
             if self.seat:
                 fanout.leave(self.stream_id, self.seat)
-
-    async def dispatch(self, message: dict[str, Any]) -> None:
-        # Channels' own dispatch first goes through the one thread that the whole process shares,
-        # to close old connections; `in_database` looks after ours.
-        await getattr(self, get_handler_name(message))(message)
 
     async def connect(self) -> None:
         await self.accept()
@@ -147,14 +151,16 @@ class CommentConsumer(AsyncWebsocketConsumer):
 
     async def _wait_for_allowance(self) -> None:
         """A bucket of frames per socket, before work is done for any; off with RATE_VIEWER=off."""
-        if settings.RATE_VIEWER is None:
+        rate: Rate | None = settings.RATE_VIEWER
+        if rate is None:
             return
+        most = max(FRAMES_AT_ONCE, rate.count)
+        per_second = max(FRAMES_PER_SECOND, rate.count / rate.seconds)
         now = time.monotonic()
-        refilled = self.allowance + (now - self.allowance_at) * FRAMES_PER_SECOND
-        self.allowance = min(FRAMES_AT_ONCE, refilled) - 1
+        self.allowance = min(most, self.allowance + (now - self.allowance_at) * per_second) - 1
         self.allowance_at = now
         if self.allowance < 0:
-            await asyncio.sleep(-self.allowance / FRAMES_PER_SECOND)
+            await asyncio.sleep(-self.allowance / per_second)
 
 
 def parse_frame(text: str | None) -> Fields:

@@ -15,7 +15,7 @@ from functools import wraps
 from typing import Any
 
 from channels.db import database_sync_to_async
-from django.db import OperationalError
+from django.db import OperationalError, connection
 
 from streamsite.postgres import answered_within
 
@@ -56,7 +56,10 @@ def in_database[**P, R](
 
     def answered(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> R:
         with answered_within(threads.seconds):
-            return function(*args, **kwargs)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                _keep_open()
 
     in_thread = database_sync_to_async(answered, thread_sensitive=False, executor=threads)
 
@@ -76,6 +79,13 @@ def in_database[**P, R](
             _under_way.discard(timeout)
 
     return call
+
+
+def _keep_open() -> None:
+    """Let this thread's connection to SQLite outlive the call. Opening one costs as much as several
+    queries; and with the last one to close, SQLite writes its log back and deletes it."""
+    if connection.vendor == "sqlite":
+        connection.close_at = None  # PostgreSQL's goes back to the pool
 
 
 def give_up() -> None:
