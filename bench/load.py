@@ -6,6 +6,7 @@ is in a frame is read once and remembered, as the same bytes go to all viewers.
 
 import asyncio
 import gc
+import logging
 import random
 import time
 import zlib
@@ -15,6 +16,8 @@ from dataclasses import dataclass, field
 from re import Pattern
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+
+logging.getLogger("picows").setLevel(logging.WARNING)  # a line for each socket otherwise
 
 SLOWEST_MS = 120_000
 REMEMBERED = 4096  # frames whose content is known
