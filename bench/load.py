@@ -40,7 +40,7 @@ def text_of(number: int) -> str:
     return f"#{number} {WORDS[number % len(WORDS)]}"
 
 
-class NotWhole(AssertionError):
+class NotWholeError(AssertionError):
     """A viewer got something twice, in the wrong order, or not at all."""
 
 
@@ -128,7 +128,7 @@ class Viewer(WSListener):
             if sent is None:
                 continue  # of before this run
             ms = int((now - sent) * 1000)
-            histogram[ms if ms < SLOWEST_MS else SLOWEST_MS] += 1
+            histogram[min(SLOWEST_MS, ms)] += 1
             self.count += 1
             self.sum += number
             tally.delivered += 1
@@ -167,7 +167,7 @@ class Audience:
             poster.send(WSMsgType.TEXT, self.say(self.sent))
 
     async def arrive(self, seconds: float) -> float:
-        """Until every viewer has every comment; how long that took. Raises NotWhole."""
+        """Until every viewer has every comment; how long that took. Raises NotWholeError."""
         started = time.perf_counter()
         while any(viewer.count < self.sent for viewer in self.viewers):
             if time.perf_counter() - started > seconds:
@@ -179,7 +179,7 @@ class Audience:
     def check(self) -> None:
         wrong = [v for v in self.viewers if (v.count, v.sum) != (self.sent, self.sum)]
         if wrong or self.tally.out_of_order or self.tally.lost_sockets:
-            raise NotWhole(
+            raise NotWholeError(
                 f"{len(wrong)} of {len(self.viewers)} viewers have not each comment once"
                 f" (sent {self.sent}, one has {wrong[0].count if wrong else '-'});"
                 f" {self.tally.out_of_order} out of order, {self.tally.lost_sockets} cut off"

@@ -31,8 +31,11 @@ class Sent:
 def _post(
     actor: Actor, stream_id: int, fields: Mapping[str, Any], *, by_form: bool = False
 ) -> Outcome:
-    body, key, name = fields.get("body"), fields.get("key"), fields.get("name")
-    comment = services.post(actor, stream_id, body, key, name=name, by_form=by_form)
+    name = fields.get("name")
+    if by_form and actor.viewer and name not in (None, "", actor.viewer.display_name):
+        services.rename(actor, name)  # the plain form has one button for both
+    body, key, shown = fields.get("body"), fields.get("key"), fields.get("as")
+    comment = services.post(actor, stream_id, body, key, by_form=by_form, shown=shown)
     return Outcome(number=comment.number)
 
 
@@ -63,6 +66,8 @@ def perform(
     action = fields.get("action")
     if not isinstance(action, str) or action not in ACTIONS:
         raise Refused(Code.MALFORMED, _("This action is not known."))
+    if action != "post":  # a post that stands already is found again, whoever asks
+        services.require_shown(actor, fields.get("as"))
     if by_form and action == "post":
         return _post(actor, stream_id, fields, by_form=True)
     return ACTIONS[action](actor, stream_id, fields)
@@ -75,7 +80,7 @@ def perform_posts(
     `wait` may be Held (services.post_many)."""
     actors = actors_of_sessions([(sent.session_key, sent.address) for sent in posts])
     drafts = [
-        services.Draft(actor, fields.get("body"), fields.get("key"), fields.get("name"))
+        services.Draft(actor, fields.get("body"), fields.get("key"), shown=fields.get("as"))
         for actor, fields in zip(actors, (sent.fields for sent in posts), strict=True)
     ]
     return [

@@ -35,6 +35,13 @@ class Actor:
     user: User | None = None
     address: str = ""
 
+    @property
+    def shown(self) -> str:
+        """Whom a page of this session shows: the viewer's handle, with @ for a signed-in one."""
+        if self.viewer is None:
+            return ""
+        return f"@{self.viewer.handle}" if self.user else self.viewer.handle
+
     def can_moderate(self, stream: Stream) -> bool:
         """Site-wide by permission, or of this one video."""
         if self.user is None or not self.user.is_active:

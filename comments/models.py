@@ -123,6 +123,25 @@ class Viewer(models.Model):
         return colour_of(self.handle)
 
 
+class AccountName(models.Model):
+    """What an account is called, in the forms that names are compared by, each with an index.
+
+    One row per account, kept by `comments.names.remember`: asking the accounts themselves would
+    read all of them for every name that somebody tries.
+    """
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", primary_key=True
+    )
+    username = models.CharField(max_length=300, db_index=True)
+    full_name = models.CharField(max_length=600, db_index=True)
+    username_likeness = models.CharField(max_length=300, db_index=True)
+    full_name_likeness = models.CharField(max_length=600, db_index=True)
+
+    def __str__(self) -> str:
+        return self.username
+
+
 def colour_of(handle: str) -> int:
     """Which of the eight name colours (0 to 7) a viewer has: steady, from the handle alone."""
     return crc32(handle.encode()) % 8

@@ -9,10 +9,13 @@ from django.db.models.signals import post_save
 from django.dispatch import receiver
 from django.http import HttpRequest
 
+from comments.accounts import remember
 from comments.identity import claim
 from comments.models import Stream
 from comments.stream import announce_room
 from videos.models import Video
+
+NAMES = {"username", "first_name", "last_name"}
 
 
 @receiver(post_save, sender=Video)
@@ -32,6 +35,15 @@ def stream_saved(
     """A setting was changed in admin; a comment's change (only `head`) is published by itself."""
     if not created and update_fields != frozenset({"head"}):
         transaction.on_commit(lambda: announce_room(instance.pk), robust=True)
+
+
+@receiver(post_save, sender=User)
+def account_saved(
+    instance: User, raw: bool, update_fields: frozenset[str] | None, **kwargs: Any
+) -> None:
+    """Nobody else may be called so. (Signing in saves `last_login` alone.)"""
+    if not raw and (update_fields is None or not update_fields.isdisjoint(NAMES)):
+        remember(instance)
 
 
 @receiver(user_logged_in)

@@ -9,7 +9,10 @@ from django.contrib.auth.forms import (
     UsernameField,
 )
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
+
+from comments.accounts import is_account_name
 
 if TYPE_CHECKING:
     UserForm = UserCreationForm[User]
@@ -42,6 +45,13 @@ class SignUpForm(UserForm):
         self.fields["password1"].help_text = PASSWORD_HELP
         self.fields["password2"].label = _("Password, once more")
         self.fields["password2"].help_text = ""
+
+    def clean_username(self) -> str:
+        """Not only the very name of another account: also what people would take for it."""
+        username: str = super().clean_username() or ""
+        if username and is_account_name(username):
+            raise ValidationError(_("This name belongs to an account. Choose another."))
+        return username
 
 
 class ChangePasswordForm(PasswordChangeForm):

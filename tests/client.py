@@ -62,6 +62,7 @@ class Person:
         self.address = address or new_address()
         self.cookies: dict[str, str] = {}
         self.me = ""  # the handle, from the page
+        self.shown_as = ""  # whom the page shows: what its actions say `as`
         self.csrf = ""
         self.page = PageModel()
 
@@ -128,6 +129,7 @@ class Person:
         assert panel is not None
         assert token is not None
         self.me = panel.attributes["data-me"]
+        self.shown_as = panel.attributes["data-as"]
         role = page.having("data-staff")
         assert role is not None
         self.staff = role.attributes["data-staff"] == "true"
@@ -152,6 +154,13 @@ class Person:
         response = self.post("/accounts/login/", fields)
         assert response.status == 302, response.text[:2000]
         return self
+
+    def sign_up(self, username: str, password: str = world.PASSWORD) -> Response:
+        token = self.get("/accounts/signup/").html.having("name", "csrfmiddlewaretoken")
+        assert token is not None
+        self.csrf = token.attributes["value"]
+        fields = {"username": username, "password1": password, "password2": password}
+        return self.post("/accounts/signup/", fields)
 
     def sign_out(self) -> None:
         # Any page has a token; the one at hand may be from before the sign-in.

@@ -1,5 +1,7 @@
 """Who is who: a viewer per session, claimed by an account, and a session key that nobody sees."""
 
+import uuid
+
 import pytest
 
 from tests import world
@@ -71,14 +73,63 @@ async def test_no_name_of_an_account_can_be_taken(site: Site, slug: str) -> None
         last_name="de la Cruz",
     )
     site.call(world.make_account, f"Zoë-{slug}", password=False)
-    async with Person(site).open(slug).socket(slug) as socket:
-        for name in (
-            "root", "Root", " ROOT ", f"mary-{slug}", f"MARY-{slug}", f"Zoë-{slug}",
-            f"Zoe\u0308-{slug}", "Mary Ann de la Cruz", "mary ann DE LA cruz", "ro\u200bot",
-            "ｒｏｏｔ",
-        ):  # fmt: skip
+    for name in (
+        "root", "Root", " ROOT ", f"mary-{slug}", f"MARY-{slug}", f"Zoë-{slug}",
+        f"Zoe\u0308-{slug}", "Mary Ann de la Cruz", "mary ann DE LA cruz", "ro\u200bot",
+        "ｒｏｏｔ", "r.o.o.t",
+    ):  # fmt: skip
+        async with Person(site).open(slug).socket(slug) as socket:  # one try each: they count
             answer = await socket.ask("rename", name=name)
             assert answer.code == "not_allowed", name
+
+
+async def test_who_tries_names_one_after_another_is_held_up_at_the_second(
+    site: Site, slug: str
+) -> None:
+    async with Person(site).open(slug).socket(slug) as socket:
+        assert (await socket.ask("rename", name="root")).code == "not_allowed"
+        assert (await socket.ask("rename", name="mona")).code == "too_fast"
+
+
+def test_nobody_signs_up_under_what_looks_like_a_moderators_name(site: Site) -> None:
+    for name in ("mona.", "Mo-na", "R.O.O.T"):
+        answer = Person(site).sign_up(name)
+        assert answer.status == 200, name
+        assert "belongs to an account" in answer.text, name
+
+
+async def test_a_page_that_shows_somebody_else_does_nothing_in_the_new_name(
+    site: Site, slug: str, account: str
+) -> None:
+    """Signed out in another tab: the text is not published by whom the browser is now, nor is the
+    post doubled whose answer was lost."""
+    person = Person(site).sign_in(account).open(slug)
+    shown, key = person.shown_as, str(uuid.uuid4())
+    async with person.socket(slug) as socket:
+        assert (await socket.say("only once", key=key, **{"as": shown})).is_ack
+    person.sign_out()
+    person.open(slug)
+    async with person.socket(slug) as socket:
+        again = await socket.say("only once", key=key, **{"as": shown})
+        assert (again.code, again.number) == ("sign_in_required", None)
+        assert (await socket.say("as account", **{"as": shown})).code == "sign_in_required"
+        assert (await socket.ask("rename", name="New", **{"as": shown})).code == "sign_in_required"
+        assert (await socket.say("as myself", **{"as": person.shown_as})).is_ack
+    assert [row.body for row in person.open(slug).page.shown] == ["only once", "as myself"]
+
+
+async def test_a_page_from_before_the_sign_in_says_nothing_under_the_account(
+    site: Site, slug: str, account: str
+) -> None:
+    person = Person(site).open(slug)
+    shown, key = person.shown_as, str(uuid.uuid4())
+    async with person.socket(slug) as socket:
+        assert (await socket.say("before", key=key, **{"as": shown})).is_ack
+    person.sign_in(account).open(slug)
+    async with person.socket(slug) as socket:
+        assert (await socket.say("before", key=key, **{"as": shown})).is_ack, "it stands already"
+        assert (await socket.say("anonymous?", **{"as": shown})).code == "sign_in_required"
+    assert [row.body for row in person.open(slug).page.shown] == ["before"]
 
 
 async def test_the_account_claims_at_sign_in_what_was_written_before(

@@ -67,20 +67,6 @@ def test_badges_are_for_staff_and_the_moderators_of_this_video(
     assert badges == ["", "", "", "mod", "staff"]
 
 
-def test_a_name_given_with_the_comment_renames_first(stream: Stream, anon: Actor) -> None:
-    comment = services.post(anon, stream.pk, "hello", str(uuid.uuid4()), name="Given")
-    assert comment.author_name == "Given"
-    assert Viewer.objects.get(pk=comment.author_id).name == "Given"
-
-
-def test_a_bad_name_given_with_the_comment_posts_nothing(stream: Stream, anon: Actor) -> None:
-    with pytest.raises(Refused) as refused:
-        services.post(anon, stream.pk, "hello", str(uuid.uuid4()), name="alice")
-    assert refused.value.code == Code.NOT_ALLOWED
-    assert not Comment.objects.exists()
-    assert head_of(stream) == 0
-
-
 def test_a_key_counts_in_every_way_to_write_it(stream: Stream, anon: Actor) -> None:
     key = uuid.uuid4()
     first = post(anon, stream, key=str(key))
@@ -248,6 +234,18 @@ def test_a_refused_form_comes_back_with_its_key(sqlite_site: Site) -> None:
     assert response.status == 400
     assert field is not None
     assert field.attributes["value"] == key
+
+
+def test_a_name_given_with_the_form_renames_first(site: Site) -> None:
+    person = Person(site).open(slug := site.video())
+    assert person.say(slug, "hello", name="Given").status == 303
+    assert [(row.name, row.body) for row in person.open(slug).page.shown] == [("Given", "hello")]
+
+
+def test_a_bad_name_given_with_the_form_posts_nothing(site: Site) -> None:
+    person = Person(site).open(slug := site.video())
+    assert person.say(slug, "hello", name="alice").status == 403
+    assert not person.open(slug).page.shown
 
 
 async def test_a_clock_that_was_set_back_silences_nobody(site: Site) -> None:

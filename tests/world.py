@@ -4,15 +4,21 @@ These run where the data is: in the tests' own process, or in a Site's (`site.ca
 so they take and return plain values only.
 """
 
+from datetime import timedelta
 from typing import Any
 
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.models import Permission, User
+from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
+from django.utils import timezone
 
+from comments.identity import MODEL_BACKEND, SESSION_VIEWER
 from comments.models import Comment, Stream, Viewer
 from videos.models import Video
 
 PASSWORD = "a-long-enough-phrase-7"
+UNUSABLE = "!"
 
 
 def make_people() -> None:
@@ -114,3 +120,38 @@ def viewer_of(handle: str) -> dict[str, Any]:
 
 def end_session(key: str) -> None:
     Session.objects.filter(session_key=key).delete()
+
+
+def make_sessions(count: int, signed_in: int = 0) -> list[str]:
+    """Sessions with a viewer each, as the page makes them; the first `signed_in` have accounts.
+    Their keys."""
+    store = SessionStore()
+    expire = timezone.now() + timedelta(days=1)
+    users = User.objects.bulk_create(
+        User(username=f"person-{number}-{store._get_new_session_key()}", password=UNUSABLE)
+        for number in range(signed_in)
+    )
+    viewers = Viewer.objects.bulk_create(
+        (Viewer(user=users[n] if n < signed_in else None) for n in range(count)), batch_size=500
+    )
+    sessions = []
+    for number, viewer in enumerate(viewers):
+        held: dict[str, object] = {SESSION_VIEWER: viewer.pk}
+        if number < signed_in:
+            user = users[number]
+            held |= {
+                SESSION_KEY: str(user.pk),
+                BACKEND_SESSION_KEY: MODEL_BACKEND,
+                HASH_SESSION_KEY: user.get_session_auth_hash(),
+            }
+        key = store._get_new_session_key()
+        sessions.append(
+            Session(session_key=key, session_data=store.encode(held), expire_date=expire)
+        )
+    Session.objects.bulk_create(sessions, batch_size=500)
+    return [session.session_key for session in sessions]
+
+
+def cursor_of(slug: str, behind: int = 0) -> str:
+    stream = Stream.objects.get(video__slug=slug)
+    return f"{stream.epoch}-{max(0, stream.head - behind)}"

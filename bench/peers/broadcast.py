@@ -1,6 +1,5 @@
 """A chat on Python's `websockets`: `broadcast` frames a message once and writes it to all."""
 
-import asyncio
 import sys
 
 import uvloop

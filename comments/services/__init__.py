@@ -5,9 +5,20 @@ commit. Each raises `Refused` with its code where a rule forbids it, and then ha
 The doors (socket, form, admin, command) parse, call one of these, and show the outcome.
 """
 
-from comments.services.common import Held, busy
+from comments.services.common import Held, busy, require_shown
 from comments.services.moderation import remove, restore
 from comments.services.naming import rename
 from comments.services.posting import Draft, parse_key, post, post_many
 
-__all__ = ["Draft", "Held", "busy", "parse_key", "post", "post_many", "remove", "rename", "restore"]
+__all__ = [
+    "Draft",
+    "Held",
+    "busy",
+    "parse_key",
+    "post",
+    "post_many",
+    "remove",
+    "rename",
+    "require_shown",
+    "restore",
+]

@@ -56,6 +56,17 @@ def nobody() -> Refused:
     return Refused(Code.SIGN_IN_REQUIRED, _("Your session has ended. Reload the page to go on."))
 
 
+def require_shown(actor: Actor, shown: object) -> None:
+    """Refuse (`sign_in_required`) what was meant to be done as somebody else.
+
+    `shown` is whom the page shows, if it says so. Its browser may have signed in or out in another
+    tab since: then nothing is done, let alone published, under the other name.
+    """
+    if shown not in (None, "", actor.shown):
+        sentence = _("You are somebody else in this browser by now. Reload the page to go on.")
+        raise Refused(Code.SIGN_IN_REQUIRED, sentence)
+
+
 def lock_viewers(viewers: set[int], *, wait: bool = True) -> dict[int, Viewer]:
     """The viewers' rows by id, locked: one viewer's verbs run one after another, in every tab.
 

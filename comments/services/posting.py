@@ -13,23 +13,30 @@ from comments.errors import Code, Refused
 from comments.identity import Actor
 from comments.models import Comment, Stream, Viewer
 from comments.services import common
-from comments.services.common import Held, busy, lock_viewers, nobody, require_viewer, verb
-from comments.services.naming import give_name
+from comments.services.common import (
+    Held,
+    busy,
+    lock_viewers,
+    nobody,
+    require_shown,
+    require_viewer,
+    verb,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
     """What somebody wants to post. `key` is the client's UUID for it.
 
-    `name`, where given and new, renames the viewer first (the plain form's name field). `by_form`:
-    the key is the page's, which "back" brings again: with another text it is another comment.
+    `by_form`: the key is the page's, which "back" brings again: with another text it is another
+    comment. `shown`: whom the page shows, where it says so (`Actor.shown`).
     """
 
     actor: Actor
     body: object
     key: object
-    name: object = None
     by_form: bool = False
+    shown: object = None
 
 
 def post(
@@ -38,15 +45,15 @@ def post(
     body: object,
     key: object,
     *,
-    name: object = None,
     by_form: bool = False,
+    shown: object = None,
 ) -> Comment:
     """Post a comment; arguments as in `Draft`. The same key again returns what stands.
 
     Refused: malformed, empty, too_long, too_fast, closed, sign_in_required, not_allowed,
     not_found.
     """
-    (outcome,) = post_many(stream_id, [Draft(actor, body, key, name, by_form)])
+    (outcome,) = post_many(stream_id, [Draft(actor, body, key, by_form, shown)])
     if isinstance(outcome, Refused):
         raise outcome
     return outcome
@@ -148,6 +155,7 @@ class _Batch:
             standing = self.standing.get((owner, key))
         if standing:
             return standing
+        require_shown(actor, entry.draft.shown)
         if self.room is None:
             raise Refused(Code.NOT_FOUND, _("This video is gone."))
         if not self.room.is_open:
@@ -155,8 +163,6 @@ class _Batch:
         text.require_length(entry.body, self.room.max_length)
         self.of_viewer.require(author.pk)
         self.of_address.require(actor.address)
-        if entry.draft.name not in (None, "", author.display_name):
-            give_name(author, actor, entry.draft.name)
         if actor.user not in self.badges:
             self.badges[actor.user] = actor.badge(self.room)
         comment = Comment(

@@ -9,7 +9,7 @@ from django.template.context import Context
 
 from comments import services, stream
 from comments.errors import Refused
-from comments.identity import actor_of_request
+from comments.identity import Actor, actor_of_request
 from comments.models import Stream
 from comments.stream import Cursor
 from comments.text import NAME_CHARACTERS
@@ -25,7 +25,8 @@ def comment_panel(context: Context, video: Video) -> dict[str, Any]:
     `refusal` and `draft` in the page's context are what the plain form came to.
     """
     request: HttpRequest = context["request"]
-    actor = actor_of_request(request)
+    # Asked for the head alone (link checkers do), a page makes nobody.
+    actor = Actor(None) if request.method == "HEAD" else actor_of_request(request)
     # The head before the comments: what commits in between comes again over the socket.
     room, _created = Stream.objects.select_related("video").get_or_create(video=video)
     staff = actor.can_moderate(room)
@@ -36,6 +37,7 @@ def comment_panel(context: Context, video: Video) -> dict[str, Any]:
         "video": video,
         "room": room,
         "viewer": actor.viewer,
+        "shown": actor.shown,
         "user": actor.user,
         "badge": actor.badge(room),
         "staff": staff,

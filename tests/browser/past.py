@@ -19,8 +19,8 @@ def write_as(slug: str, said: list[tuple[str, str]]) -> None:
     """One comment each of new viewers: their name, and what they say."""
     stream = Stream.objects.get(video__slug=slug)
     for name, body in said:
-        writer = Actor(Viewer.objects.create())
-        services.post(writer, stream.pk, body, str(uuid.uuid4()), name=name)
+        writer = Actor(services.rename(Actor(Viewer.objects.create()), name))
+        services.post(writer, stream.pk, body, str(uuid.uuid4()))
 
 
 def keys_of(slug: str, body: str) -> list[str]:

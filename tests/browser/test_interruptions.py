@@ -720,6 +720,24 @@ def test_a_text_on_its_way_is_not_sent_in_another_persons_name(
     assert bodies_in(site, slug) == ["said by somebody else"]
 
 
+def test_what_is_written_as_one_is_not_said_as_another_who_came_in_another_tab(
+    ann: Visitor, line: Line, site: Site, slug: str
+) -> None:
+    ann.open(slug)
+    ann.context.clear_cookies()
+    tab = ann.context.new_page()
+    tab.goto(ann.page.url)
+    tab.close()
+    line.cut()
+    is_offline(ann)
+    line.mend()
+    ann.is_live()
+    ann.sends("mine, not yours")
+    expect(ann.notice).to_contain_text("somebody else in this browser")
+    text_is_back(ann, "mine, not yours")
+    assert bodies_in(site, slug) == []
+
+
 def test_an_acknowledgement_that_comes_after_a_refusal_counts(
     ann: Visitor, site: Site, slug: str, posts: list[str]
 ) -> None:

@@ -24,7 +24,7 @@ const unsettledName = `unsettled:${panel.dataset.slug}`;
 const characters = new Intl.Segmenter(undefined, { granularity: "grapheme" });
 
 let posting = null; // {key, body, row}: the comment on its way
-// {key, body, me, isOnItsWay}: the last text that is not known to be stored. Whatever became of it,
+// {key, body, as, isOnItsWay}: the last text that is not known to be stored. Whatever became of it,
 // sent again it has the same key, so that there are never two of it. It is sent without being asked
 // (by a reload) only while it is on its way.
 let unsettled = null;
@@ -112,7 +112,7 @@ function pendingRow(body) {
 function post(key, body) {
   posting = { key, body, row: pendingRow(body) };
   remember(draftName, box.value);
-  note({ key, body, me: panel.dataset.me, isOnItsWay: true });
+  note({ key, body, as: panel.dataset.as, isOnItsWay: true });
   pending.append(posting.row);
   box.readOnly = true;
   form.setAttribute("aria-busy", "true");
@@ -166,7 +166,7 @@ function tooLong(key, body) {
   const most = longest();
   const over = lengthOf(body) - most;
   if (over > 0) return say("tooLong", over, most);
-  return fits({ action: "post", body, key }) ? "" : say("tooMuch");
+  return fits({ action: "post", body, key, as: panel.dataset.as }) ? "" : say("tooMuch");
 }
 
 form.addEventListener("submit", (event) => {
@@ -248,5 +248,5 @@ measure();
 try {
   unsettled = JSON.parse(remembered(unsettledName) || "null");
 } catch {} // not ours: another version of this page may have written it
-const isAsSent = unsettled?.body === box.value.trim() && unsettled.me === panel.dataset.me;
+const isAsSent = unsettled?.body === box.value.trim() && unsettled.as === panel.dataset.as;
 if (isAsSent && unsettled.isOnItsWay) post(unsettled.key, unsettled.body);

@@ -31,7 +31,7 @@ export const newKey = () =>
  * missed, and is sent (again) only while that is false.
  */
 export function request(action, { isOvertaken = null, onState = () => {}, onAnswer = () => {} }) {
-  const entry = { action: { key: newKey(), ...action }, isOvertaken, onState, onAnswer };
+  const entry = { action: { key: newKey(), as: panel.dataset.as, ...action }, isOvertaken, onState, onAnswer };
   Object.assign(entry, { timer: 0, tries: 0, isOut: false });
   waiting.set(entry.action.key, entry);
   if (!fits(entry.action)) refuse(entry, "tooMuch", "too_long");

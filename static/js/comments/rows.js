@@ -6,6 +6,7 @@ import { say } from "./words.js";
 
 const AT_MOST = 220; // rows; pruned to KEPT while the reader is at the bottom
 const KEPT = 200;
+const OLDER_WITHIN = 15_000; // ms in which an older page comes, or can be asked for again
 const WINDOW = 50; // comments that a reset brings at the least, where there are so many
 const NEAR = 48; // px from the bottom that still count as being at it
 const ANNOUNCE_EVERY = 5000; // ms between announcements to screen readers
@@ -131,6 +132,8 @@ panel.addEventListener("htmx:ws:before:message:incoming", (event) => {
   // A window that is not full is all there is.
   const numbers = [...frame.matchAll(/ data-number="(\d+)"/g)];
   setFloor(Number(numbers[0]?.[1] ?? 0), numbers.length >= WINDOW);
+  // Of a restored history even the last may have a number that was taken here already.
+  newest = Math.min(newest, Number(numbers.at(-1)?.[1] ?? 0));
   unread = 0;
 });
 
@@ -145,7 +148,10 @@ async function loadOlder() {
   const from = older.href;
   older.setAttribute("aria-busy", "true");
   try {
-    const answer = await fetch(from, { headers: { "HX-Request": "true" } });
+    const answer = await fetch(from, {
+      headers: { "HX-Request": "true" },
+      signal: AbortSignal.timeout(OLDER_WITHIN),
+    });
     if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const source = page.querySelector("[data-older]");
