@@ -9,9 +9,11 @@ from typing import Any
 
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.models import Permission, User
+from django.contrib.sessions.backends.base import VALID_KEY_CHARS
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.utils import timezone
+from django.utils.crypto import get_random_string
 
 from comments.identity import MODEL_BACKEND, SESSION_VIEWER
 from comments.models import Comment, Stream, Viewer
@@ -128,7 +130,9 @@ def make_sessions(count: int, signed_in: int = 0) -> list[str]:
     store = SessionStore()
     expire = timezone.now() + timedelta(days=1)
     users = User.objects.bulk_create(
-        User(username=f"person-{number}-{store._get_new_session_key()}", password=UNUSABLE)
+        User(
+            username=f"person-{number}-{get_random_string(32, VALID_KEY_CHARS)}", password=UNUSABLE
+        )
         for number in range(signed_in)
     )
     viewers = Viewer.objects.bulk_create(
@@ -144,7 +148,7 @@ def make_sessions(count: int, signed_in: int = 0) -> list[str]:
                 BACKEND_SESSION_KEY: MODEL_BACKEND,
                 HASH_SESSION_KEY: user.get_session_auth_hash(),
             }
-        key = store._get_new_session_key()
+        key = get_random_string(32, VALID_KEY_CHARS)
         sessions.append(
             Session(session_key=key, session_data=store.encode(held), expire_date=expire)
         )
