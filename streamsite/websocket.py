@@ -53,6 +53,7 @@ WAITING_AT_MOST = 64 * 1024  # bytes beyond that; with more in hand a socket tak
 INFLATED_AT_MOST = 64 * 1024  # bytes; as websocket_max_message_size in hypercorn.toml
 WORTH_IT = 256  # bytes; shorter frames gain nothing
 PING = b"\x89\x00"
+PONG = b"\x8a\x80"  # of a client, with the mask behind it
 
 
 class Frame:
@@ -177,10 +178,20 @@ class LiveStream(WSStream):
     async def handle(self, event: Event) -> None:
         if isinstance(event, Body | Data):
             self.heard = asyncio.get_running_loop().time()
+            if self.is_pong(event.data):
+                return  # parsing it would be most of what a quiet socket costs
         elif isinstance(event, StreamClosed):
             self.accepted = False
             self.live.pop(self, None)
         await super().handle(event)
+
+    def is_pong(self, data: bytes) -> bool:
+        """Whether this is a pong for PING, whole and by itself (masked, so of six bytes), that came
+        between two messages."""
+        if len(data) != 6 or data[:2] != PONG or not self.accepted:
+            return False
+        frames = self.connection._proto._frame_decoder
+        return frames.header is None and not len(frames.buffer)
 
     async def _accept(self, message: Any) -> None:
         assert self.transport is not None, "the application was not asked otherwise"
@@ -280,10 +291,13 @@ async def _look_at_all() -> None:
                     stream.look(now)
 
 
+_answer = bytearray(4)  # asked for thousands of times a second
+
+
 def bytes_waiting(peer: socket.socket) -> int:
     """How much of what we sent the peer's kernel has not acknowledged (SIOCOUTQ)."""
-    answer = fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, bytes(4))
-    return int.from_bytes(answer, sys.byteorder)
+    fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, _answer)
+    return int.from_bytes(_answer, sys.byteorder)
 
 
 def bytes_taken(peer: socket.socket) -> int:
