@@ -9,13 +9,11 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from channels.auth import AuthMiddleware
 from django.conf import settings
-from django.contrib.auth.models import AnonymousUser
 from django.http.request import split_domain_port, validate_host
 from django.utils.translation import gettext as _
 
-from comments import batches, limits
+from comments import limits
 from comments.errors import Code, Refused
 from comments.frames import refusal
 
@@ -120,16 +118,6 @@ def peer_of(scope: dict[str, Any]) -> tuple[dict[str, str], str]:
         value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"
     ]
     return {"x-forwarded-for": ",".join(forwarded)}, (scope.get("client") or ("",))[0]
-
-
-class SharedAuthMiddleware(AuthMiddleware):
-    """Channels' AuthMiddleware, the last of its AuthMiddlewareStack, with one reading for all
-    sockets that open in the same moment. From the database itself, not from cached sessions."""
-
-    async def resolve_scope(self, scope: dict[str, Any]) -> None:
-        key = scope["session"].session_key
-        user = await batches.user_of_session(None, key) if key else AnonymousUser()
-        scope["user"]._wrapped = user
 
 
 def _is_over(count: int, most: int | None) -> bool:

@@ -37,7 +37,7 @@ type Fields = dict[str, Any]
 
 
 class CommentConsumer(AsyncWebsocketConsumer):
-    """`/ws/videos/<slug>/?cursor=<cursor>`, after origin, admission, session and account."""
+    """`/ws/videos/<slug>/?cursor=<cursor>`, after origin, admission and session."""
 
     stream_id = 0
     seat: Seat | None = None
@@ -67,38 +67,44 @@ class CommentConsumer(AsyncWebsocketConsumer):
 
     async def connect(self) -> None:
         await self.accept()
-        if fanout.draining:
-            await self.close(1012)
-            return
         self.acting = asyncio.Lock()
         self.address = self.scope["address"]  # its hash, from Admission
         self.allowance = float(FRAMES_AT_ONCE)
         self.allowance_at = time.monotonic()
-        slug = self.scope["url_route"]["kwargs"]["slug"]
         try:
-            user, session_key = self.scope["user"], self._session_key()
-            standing = None
-            if user.is_authenticated and session_key:
-                standing = Standing(session_key, user.pk, user.password)
-            # Who is not signed in moderates nothing, and a video watched here is known: so when
-            # everybody comes back at once, the database is not asked for each.
-            stream_id, staff = (None if standing else fanout.stream_of(slug)), False
-            if stream_id is None:
-                found = await batches.enter(slug, user if standing else None)
-                if found is None:
-                    await self._tell(Refused(Code.NOT_FOUND, _("There is no such video.")))
-                    await self.close(4404)
-                    return
-                stream_id, staff = found
-            self.stream_id = stream_id
-            cursors = parse_qs(self.scope["query_string"].decode("latin-1")).get("cursor", [""])
-            peer = self.scope["extensions"]["streamsite.peer"]  # given by streamsite.websocket
-            seat = Seat(peer, self._close_after_answer, staff=staff, standing=standing)
-            await fanout.join(self.stream_id, seat, Cursor.parse(cursors[0]))
-            self.seat = seat
+            async with fanout.arriving():
+                await self._take_seat()
         except Exception:
-            logger.exception("a socket could not be seated")
-            await self.close(1013)
+            if not fanout.draining:
+                logger.exception("a socket could not be seated")
+                await self.close(1013)
+        # Not among those that the process closes when it ends: who has no seat then, nor who got
+        # one in that very moment.
+        if fanout.draining and not self.closing:
+            await self.close(1012)
+
+    async def _take_seat(self) -> None:
+        slug = self.scope["url_route"]["kwargs"]["slug"]
+        user, session_key = None, self._session_key()
+        if session_key:
+            user = await batches.user_of_session(None, session_key)
+        standing = Standing(session_key, user.pk, user.password) if session_key and user else None
+        # Who is not signed in moderates nothing, and a video watched here is known: so when
+        # everybody comes back at once, the database is not asked for each.
+        stream_id, staff = (None if user else fanout.stream_of(slug)), False
+        if stream_id is None:
+            found = await batches.enter(slug, user)
+            if found is None:
+                await self._tell(Refused(Code.NOT_FOUND, _("There is no such video.")))
+                await self.close(4404)
+                return
+            stream_id, staff = found
+        self.stream_id = stream_id
+        cursors = parse_qs(self.scope["query_string"].decode("latin-1")).get("cursor", [""])
+        peer = self.scope["extensions"]["streamsite.peer"]  # given by streamsite.websocket
+        seat = Seat(peer, self._close_after_answer, staff=staff, standing=standing)
+        await fanout.join(stream_id, seat, Cursor.parse(cursors[0]))
+        self.seat = seat
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         if self.closing:

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 from comments import stream
@@ -30,10 +31,22 @@ class Fanout:
         self.hubs: dict[int, Hub] = {}
         self._starting: dict[int, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._arriving: set[asyncio.Timeout] = set()
         self._is_polling = False
         self._looking = False
         self._looked_at = 0.0  # when the safety poll succeeded last
         self.draining = False  # this process ends: who comes now is sent to another
+
+    @asynccontextmanager
+    async def arriving(self) -> AsyncIterator[None]:
+        """Around all that a socket waits for until it has its seat: the database may keep it
+        waiting for longer than a process that ends may stay. Raises TimeoutError when it ends."""
+        async with asyncio.timeout(0.0 if self.draining else None) as timeout:
+            self._arriving.add(timeout)
+            try:
+                yield
+            finally:
+                self._arriving.discard(timeout)
 
     async def join(self, stream_id: int, seat: Seat, cursor: Cursor | None) -> None:
         """Seat a socket in its video's hub. Raises Stream.DoesNotExist, or a database's error."""
@@ -141,6 +154,8 @@ class Fanout:
         later is given up: its socket is told to try again, and closed all the same.
         """
         self.draining = True
+        for timeout in self._arriving:
+            timeout.reschedule(0.0)
         asyncio.get_running_loop().call_later(seconds + ANSWER_SECONDS, give_up)
         seats = [seat for hub in self.hubs.values() for seat in hub.seats]
         closing = set()

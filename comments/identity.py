@@ -11,7 +11,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.auth.models import User
 from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
@@ -157,10 +157,10 @@ def actors_of_sessions(sockets: Sequence[tuple[str | None, str]]) -> list[Actor]
     return [Actor(*people.get(key, (None, None)), address) for key, address in sockets]
 
 
-def users_of_sessions(_site: None, keys: Sequence[str]) -> list[User | AnonymousUser]:
-    """The account that each session is signed in as."""
+def users_of_sessions(_site: None, keys: Sequence[str]) -> list[User | None]:
+    """The account that each session is signed in as; None for who is not."""
     users = _users(_sessions(set(keys)))
-    return [users.get(key) or AnonymousUser() for key in keys]
+    return [users.get(key) for key in keys]
 
 
 def _sessions(keys: set[str]) -> dict[str, dict[str, Any]]:

@@ -41,9 +41,9 @@ class UnansweredError(OperationalError):
     """The database has not answered in time; what was asked may be done all the same."""
 
 
-_under_way: set[asyncio.Timeout] = set()
+_under_way: dict[asyncio.Timeout, Threads] = {}
 _is_given_up = False
-given_up = 0  # calls that `give_up` ended
+given_up = 0  # actions that `give_up` ended; who reads is told to come back, and has lost nothing
 
 
 def in_database[**P, R](
@@ -70,13 +70,13 @@ def in_database[**P, R](
         try:
             # What has not begun by then never does.
             async with asyncio.timeout(2 * threads.seconds) as timeout:
-                _under_way.add(timeout)
+                _under_way[timeout] = threads
                 result: R = await in_thread(args, kwargs)
                 return result
         except TimeoutError:
             raise UnansweredError(f"{function.__name__}: not in time") from None
         finally:
-            _under_way.discard(timeout)
+            _under_way.pop(timeout, None)
 
     return call
 
@@ -92,7 +92,7 @@ def give_up() -> None:
     """End all waiting for the database, now and from now on: the process ends."""
     global _is_given_up, given_up
     _is_given_up = True
-    for timeout in _under_way:
+    for timeout, threads in _under_way.items():
         if not timeout.expired():
             timeout.reschedule(0.0)
-            given_up += 1
+            given_up += threads in (ACTING, WAITING)

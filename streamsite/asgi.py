@@ -12,7 +12,7 @@ django_application = get_asgi_application()  # sets Django up; what follows impo
 from channels.routing import ProtocolTypeRouter
 from channels.sessions import CookieMiddleware, SessionMiddleware
 
-from comments.admission import Admission, SharedAuthMiddleware, StrictOrigin
+from comments.admission import Admission, StrictOrigin
 from comments.routing import application as comment_sockets
 from streamsite import websocket
 from streamsite.bodies import BoundedBodies
@@ -23,11 +23,9 @@ websocket.install()
 application: Any = ProtocolTypeRouter(
     {
         "http": BoundedBodies(django_application),
-        # Channels' AuthMiddlewareStack in its parts: Admission needs the cookies before the rest,
-        # and who is behind a session is asked for many sockets at once.
-        "websocket": StrictOrigin(
-            CookieMiddleware(Admission(SessionMiddleware(SharedAuthMiddleware(comment_sockets))))
-        ),
+        # Channels' AuthMiddlewareStack in its parts: Admission needs the cookies before the rest.
+        # Its last is left out: the consumer asks who is behind a session, for many at once.
+        "websocket": StrictOrigin(CookieMiddleware(Admission(SessionMiddleware(comment_sockets)))),
         "lifespan": Lifespan(),
     }
 )

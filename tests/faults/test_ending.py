@@ -96,3 +96,22 @@ async def test_a_process_ends_within_ten_seconds_and_tells_what_was_cut(
     assert codes[CUT] == codes[STUCK] == codes[LOCKED] == 1
     assert codes[CALM] == 0, "that somebody does not listen is no failure"
     assert not site.tracebacks
+
+
+async def test_a_socket_that_is_still_opening_at_the_end_is_told_to_come_back(
+    make_site: MakeSite,
+) -> None:
+    site = make_site(backend="postgres")
+    url, slug = site.variables["DATABASE_URL"], site.video()
+    anonymous, moderator = Person(site), Person(site).sign_in("mona")
+    with psycopg.connect(url) as holder:
+        # The one waits to learn what the video is, the other who its session is.
+        holder.execute("LOCK TABLE videos_video, django_session")
+        async with anonymous.socket(slug) as first, moderator.socket(slug) as second:
+            await asyncio.to_thread(wait_for, lambda: waits_for_a_lock(url), "they wait")
+            ending = asyncio.create_task(asyncio.to_thread(end_all, site.servers))
+            assert [await socket.closed() for socket in (first, second)] == [1012] * 2
+            codes, took = await ending
+    assert codes == [0], "nobody has lost anything"
+    assert took < 4, "the database is not waited for"
+    assert not site.tracebacks
