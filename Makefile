@@ -15,7 +15,7 @@ BIND ?= 127.0.0.1:8000
 # Three on two cores: much of a test is waiting. In the order of the folders, the long ones first.
 IN_PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help run test soak check setup setup-dev soak lock clean
+.PHONY: help run test soak check setup setup-dev lock clean
 
 help:
 	@grep -E '^# make ' Makefile | sed 's/^# //'
@@ -32,10 +32,7 @@ setup-dev: .venv/.installed-dev
 	@bin/setup-chromium
 
 run: setup
-	@DEBUG=on $(PYTHON) manage.py migrate --verbosity 0
-	@DEBUG=on $(PYTHON) manage.py seed_demo
-	@echo "Open http://$(BIND)/ (Ctrl+C ends it)"
-	@exec env DEBUG=on BIND=$(BIND) $(PYTHON) manage.py serve
+	@exec env DEBUG=on BIND=$(BIND) $(PYTHON) manage.py serve --demo
 
 check: setup-dev
 	$(PYTHON) -m ruff check

@@ -9,9 +9,16 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "streamsite.settings")
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
+    from django.db import OperationalError
 
     try:
-        execute_from_command_line(sys.argv)
+        try:
+            execute_from_command_line(sys.argv)
+        except OperationalError:
+            from streamsite.database import require_answer
+
+            require_answer()
+            raise
     except ImproperlyConfigured as error:
         # A setting that cannot work is told in a sentence, not in a traceback.
         sys.exit(f"{error}")

@@ -1,13 +1,18 @@
 """The ASGI application: all wiring on one screen."""
 
 import os
+import sys
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "streamsite.settings")
 
 from django.core.asgi import get_asgi_application
+from django.core.exceptions import ImproperlyConfigured
 
-django_application = get_asgi_application()  # sets Django up; what follows imports models
+try:
+    django_application = get_asgi_application()  # sets Django up; what follows imports models
+except ImproperlyConfigured as error:
+    sys.exit(str(error))  # a sentence, as from manage.py
 
 from channels.routing import ProtocolTypeRouter
 from channels.sessions import CookieMiddleware, SessionMiddleware

@@ -64,12 +64,14 @@ def flag(name: str, *, default: bool) -> bool:
     refuse(name, f"is {value!r}, neither on nor off", f"{name}=on or {name}=off")
 
 
-def number(name: str, *, default: int, least: int, most: int) -> int:
+def number(name: str, *, default: int, least: int, most: int, example: int) -> int:
     value = _read(name)
     if value is None:
         return default
     if not re.fullmatch(r"[0-9]{1,12}", value) or not least <= int(value) <= most:
-        refuse(name, f"is {value!r}", f"a whole number from {least} to {most}")
+        refuse(
+            name, f"is {value!r}", f"a whole number from {least} to {most}, as in {name}={example}"
+        )
     return int(value)
 
 
@@ -114,12 +116,13 @@ def choice(name: str, *, default: str, allowed: tuple[str, ...]) -> str:
 def folder(name: str, *, default: Path) -> Path:
     """A folder this process can write to; made when it does not exist."""
     path = Path(_read(name) or default)
+    instead = "a folder that can be made and written to"
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        refuse(name, f"names {path}, which cannot be made ({error.strerror})", "a folder that can")
+        refuse(name, f"names {path}, which cannot be made ({error.strerror})", instead)
     if not os.access(path, os.W_OK):
-        refuse(name, f"names {path}, which cannot be written to", "a folder that can")
+        refuse(name, f"names {path}, which cannot be written to", instead)
     return path.resolve()
 
 
@@ -211,8 +214,22 @@ def database(name: str, *, default: str) -> dict[str, Any]:
     """`DATABASES["default"]` from a URL: `sqlite:///PATH` or `postgres://USER:PASSWORD@HOST/NAME`."""
     url = _read(name) or default
     instead = "sqlite:////folder/db.sqlite3 or postgres://user:password@host:5432/name"
+    # First of all: of what it does not know, environ warns with all its parts, the password too.
+    match = re.fullmatch(r"(sqlite|postgres(?:ql)?)://([^/?#]*)(.*)", url, re.IGNORECASE)
+    if not match:
+        refuse(name, "begins neither with sqlite:// nor with postgres://", instead)
+    scheme, machine, rest = match[1].lower(), match[2], match[3]
+    if scheme == "sqlite" and machine not in ("", ":memory:"):
+        refuse(name, "has no third slash before the path", instead)
+    if scheme != "sqlite" and "@" in rest:
+        # Else a part of the password is taken for the name of the database, and shown as that.
+        refuse(
+            name,
+            "has one of / ? # in its user or password, or an @ in its name",
+            f"{instead}, with %2F for /, %3F for ?, %23 for # and %40 for @",
+        )
     try:
-        scheme = urlsplit(url).scheme
+        urlsplit(url)  # environ would take brackets that make no sense for a part of the path
         config: dict[str, Any] = environ.Env.db_url_config(url)
     except (ValueError, ImproperlyConfigured):
         refuse(name, "cannot be read as a database URL", instead)
@@ -230,29 +247,27 @@ def database(name: str, *, default: str) -> dict[str, Any]:
                 " PRAGMA busy_timeout=5000;",
             },
         }
-    if scheme in ("postgres", "postgresql"):
-        if not config["NAME"]:
-            refuse(name, "names no database", instead)
-        # A frozen writer holds its video's row at most this long (DESIGN, Numbers and cursors).
-        # Options of the URL come behind it, and count.
-        waits = "-c lock_timeout=5s -c idle_in_transaction_session_timeout=10s"
-        options = config.get("OPTIONS", {})
-        return config | {
-            "CONN_MAX_AGE": 0,  # the pool keeps connections; Django must not as well
-            "OPTIONS": POSTGRES_IS_GONE
-            | options
-            | {
-                "pool": {
-                    "min_size": 1,
-                    "max_size": 20,
-                    "timeout": 5,
-                    "connection_class": postgres.Connection,
-                    "check": postgres.check,  # after a restart of PostgreSQL: starts afresh
-                },
-                "options": f"{waits} {options.get('options', '')}".strip(),
+    if not config["NAME"]:
+        refuse(name, "names no database", instead)
+    # A frozen writer holds its video's row at most this long (DESIGN, Numbers and cursors).
+    # Options of the URL come behind it, and count.
+    waits = "-c lock_timeout=5s -c idle_in_transaction_session_timeout=10s"
+    options = config.get("OPTIONS", {})
+    return config | {
+        "CONN_MAX_AGE": 0,  # the pool keeps connections; Django must not as well
+        "OPTIONS": POSTGRES_IS_GONE
+        | options
+        | {
+            "pool": {
+                "min_size": 1,
+                "max_size": 20,
+                "timeout": 5,
+                "connection_class": postgres.Connection,
+                "check": postgres.check,  # after a restart of PostgreSQL: starts afresh
             },
-        }
-    refuse(name, f"has the scheme {scheme!r}", instead)
+            "options": f"{waits} {options.get('options', '')}".strip(),
+        },
+    }
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What happens when a process starts to serve and when it ends, whoever runs it."""
 
 import fcntl
+import sys
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -8,11 +9,12 @@ import psycopg
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DatabaseError, connection
+from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from comments.fanout import fanout
 from streamsite import postgres
+from streamsite.database import connect_apart, require_answer
 from streamsite.env import refuse
 
 STATEMENT_SECONDS = 30  # the longest that a serving process lets PostgreSQL work on one statement
@@ -33,8 +35,9 @@ class Lifespan:
                 try:
                     await sync_to_async(require_ready)()
                 except ImproperlyConfigured as error:
-                    await send({"type": "lifespan.startup.failed", "message": str(error)})
-                    return
+                    # As manage.py does. "lifespan.startup.failed" would have the sentence, too,
+                    # but Hypercorn shows it below the traceback of an error of its own.
+                    sys.exit(str(error))
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 await fanout.close_all(1012, seconds=0)
@@ -61,13 +64,10 @@ def _bound_statements() -> None:
 
 
 def _require_database() -> None:
-    instead = "the URL of a database that answers"
     try:
-        connection.ensure_connection()
+        require_answer()
         executor = MigrationExecutor(connection)
         behind = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    except DatabaseError as error:
-        refuse("DATABASE_URL", f"names a database that fails: {type(error).__name__}", instead)
     finally:
         connection.close()
     if behind:
@@ -119,10 +119,7 @@ def _lock_sqlite() -> TextIO | None:
 
 def _lock_postgres() -> "psycopg.Connection | None":
     """An advisory lock of the database, on a connection of its own that lives as long as we do."""
-    parameters = dict(connection.get_connection_params())
-    for key in ("pool", "context", "cursor_factory"):  # Django's, for its own connections
-        parameters.pop(key, None)
-    lock = psycopg.connect(**parameters, autocommit=True)
+    lock = connect_apart()
     kind = "_shared" if settings.REDIS else ""
     row = lock.execute(f"SELECT pg_try_advisory_lock{kind}(%s)", [ADVISORY_LOCK]).fetchone()
     if row != (True,):

@@ -12,7 +12,6 @@ import uvloop
 from django.conf import settings
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
-from hypercorn.utils import LifespanFailureError
 
 from comments import threads
 from comments.fanout import fanout
@@ -71,9 +70,6 @@ def run(bind: str) -> NoReturn:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             code = runner.run(_serve(config))
-        except LifespanFailureError as failure:
-            # "Lifespan failure in startup. 'the sentence'"
-            raise CannotStartError(str(failure).partition("'")[2].rstrip("'")) from None
         except OSError as error:
             raise CannotStartError(
                 f"BIND is {bind!r}, which cannot be used: {error.strerror}. Write another port."

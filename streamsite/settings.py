@@ -28,9 +28,11 @@ SECRET_KEY = env.secret_key("SECRET_KEY", debug=DEBUG, kept_in=DATA_DIR / "secre
 ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 BIND = env.bind("BIND", default="127.0.0.1:8000")
 # How many reverse proxies stand before us; each adds one entry at the right of X-Forwarded-For.
-TRUSTED_PROXIES = env.number("TRUSTED_PROXIES", default=0, least=0, most=10)
+TRUSTED_PROXIES = env.number("TRUSTED_PROXIES", default=0, least=0, most=10, example=1)
 # Whether people reach us by https (here or at a proxy): secure cookies, redirect, HSTS.
 HTTPS = env.flag("HTTPS", default=not DEBUG)
+# With HTTPS. Other subdomains may not be ours to promise anything for.
+HSTS_ALL = env.flag("HSTS_ALL", default=False)
 LOG_LEVEL = env.choice("LOG_LEVEL", default="INFO", allowed=("DEBUG", "INFO", "WARNING", "ERROR"))
 
 ROOT_URLCONF = "streamsite.urls"
@@ -202,8 +204,7 @@ if HTTPS:
     CSRF_COOKIE_NAME = "__Host-csrftoken"
     SECURE_SSL_REDIRECT = True
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
-    # Other subdomains may not be ours to promise anything for.
-    SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = env.flag("HSTS_ALL", default=False)
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HSTS_ALL
     SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 if TRUSTED_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -215,7 +216,7 @@ STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 MEDIA_URL = "/media/"
 MEDIA_ROOT = DATA_DIR / "media"
-UPLOAD_MAX_MB = env.number("UPLOAD_MAX_MB", default=2048, least=1, most=1_000_000)
+UPLOAD_MAX_MB = env.number("UPLOAD_MAX_MB", default=2048, least=1, most=1_000_000, example=2048)
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {

@@ -43,11 +43,17 @@ def refusal_of(done: "subprocess.CompletedProcess[str]") -> str:
         ("ALLOWED_HOSTS", "video.example:8000", "without scheme and port"),
         ("BIND", "8000", "HOST:PORT"),
         ("BIND", "127.0.0.1:99999", "HOST:PORT"),
-        ("TRUSTED_PROXIES", "yes", "a whole number from 0 to 10"),
+        ("TRUSTED_PROXIES", "yes", "a whole number from 0 to 10, as in TRUSTED_PROXIES=1"),
         ("TRUSTED_PROXIES", "-1", "a whole number from 0 to 10"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL=INFO"),
         ("DATABASE_URL", f"postgres://me:{SECRET}@[/x", "postgres://user:password@host"),
-        ("DATABASE_URL", f"oracle://me:{SECRET}@host/x", "postgres://user:password@host"),
+        ("DATABASE_URL", f"oracle://me:{SECRET}@host/x", "neither with sqlite:// nor"),
+        ("DATABASE_URL", f'"postgres://me:{SECRET}@host/x"', "neither with sqlite:// nor"),
+        ("DATABASE_URL", f"//me:{SECRET}@host/x", "neither with sqlite:// nor"),
+        ("DATABASE_URL", f"postgres//me:{SECRET}@host/x", "neither with sqlite:// nor"),
+        ("DATABASE_URL", f"postgres:/me:{SECRET}@host/x", "neither with sqlite:// nor"),
+        ("DATABASE_URL", f"sqlite://me:{SECRET}@host/x", "third slash"),
+        ("DATABASE_URL", f"postgres://me:1/{SECRET}@host/x", "%2F for /"),
         ("DATABASE_URL", f"postgres://me:{SECRET}@host/", "names no database"),
         ("DATABASE_URL", "sqlite://:memory:", "in memory"),
         ("REDIS_URL", f"http://:{SECRET}@host:6379", "redis://host:6379/0"),
@@ -61,13 +67,15 @@ def refusal_of(done: "subprocess.CompletedProcess[str]") -> str:
         ("SOCKETS_PER_ADDRESS", "many", "SOCKETS_PER_ADDRESS=off"),
         ("SOCKETS_PER_PROCESS", "1.5", "SOCKETS_PER_PROCESS=off"),
         ("ORIGINS", "video.example", "https://video.example"),
-        ("DATA_DIR", "/proc/nowhere", "a folder that can"),
+        ("HSTS_ALL", "2", "HSTS_ALL=on or HSTS_ALL=off"),
+        ("DATA_DIR", "/proc/nowhere", "Write a folder that can be made and written to."),
     ],
 )
 def test_a_value_that_cannot_work_is_refused_with_what_to_write_instead(
     tmp_path: Path, name: str, value: str, says: str
 ) -> None:
-    variables = {"DEBUG": "off", "SECRET_KEY": KEY} | {name: value}
+    # HTTPS=off: what counts with it only is looked at all the same.
+    variables = {"DEBUG": "off", "HTTPS": "off", "SECRET_KEY": KEY} | {name: value}
     sentence = refusal_of(manage(environment(tmp_path, **variables), "check"))
     assert sentence.startswith(name)
     assert says in sentence
@@ -122,14 +130,34 @@ def test_a_database_without_tables_is_refused(tmp_path: Path) -> None:
     assert "manage.py migrate" in serve(environment(tmp_path), "--bind", f"127.0.0.1:{free_port()}")
 
 
-def test_a_database_that_does_not_answer_is_refused_without_its_password(tmp_path: Path) -> None:
-    url = f"postgres://me:{SECRET}@127.0.0.1:{free_port()}/nowhere"
-    sentence = serve(environment(tmp_path, DATABASE_URL=url), "--bind", f"127.0.0.1:{free_port()}")
-    assert "DATABASE_URL" in sentence
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        (f"postgres://me:{SECRET}@127.0.0.1:{free_port()}/nowhere", "Connection refused"),
+        (f"postgres://me:{SECRET}@127.0.0.1/nowhere?no_such=1", 'option "no_such"'),
+        (f"postgres://me:{SECRET}@127.0.0.1/nowhere?sslmode={SECRET}", 'sslmode value: "…"'),
+        ("sqlite:////no/such/folder/db", "its folder does not exist"),
+    ],
+)
+def test_a_database_that_does_not_answer_is_refused_with_the_reason_but_without_its_password(
+    tmp_path: Path, url: str, reason: str
+) -> None:
+    variables = environment(tmp_path, DATABASE_URL=url)
+    sentence = serve(variables, "--bind", f"127.0.0.1:{free_port()}")
+    assert sentence.startswith("DATABASE_URL names a database that fails: ")
+    assert reason in sentence
+    assert sentence.endswith(". Write the URL of a database that answers.")
+    assert sentence.count("\n") == 0
+
+
+def test_a_command_without_its_database_is_told_why(tmp_path: Path) -> None:
+    variables = environment(tmp_path, DATABASE_URL="sqlite:////no/such/folder/db")
+    assert "its folder does not exist" in refusal_of(manage(variables, "migrate"))
 
 
 def test_a_second_process_without_redis_is_refused(make_site: MakeSite) -> None:
-    site = make_site()
+    site = make_site(command=("manage.py", "serve", "--demo", "--bind", "{bind}"))
+    assert Person(site).get("/videos/live-demo/").status == 200, "the demo was made before"
     sentence = serve(site.variables, "--bind", f"127.0.0.1:{free_port()}")
     assert "REDIS_URL" in sentence
     assert site.servers[0].status("/readyz") == 200
@@ -154,12 +182,14 @@ def test_plain_hypercorn_serves_the_site(make_site: MakeSite) -> None:
     site = make_site(command=command)
     slug = site.video()
     assert Person(site).open(slug).say(slug, "hello").status == 303
+    assert site.log().count("Running on") == 1
 
 
 def test_hypercorns_own_workers_without_redis_are_refused(make_site: MakeSite) -> None:
     site = make_site()
     site.stop()
     done = hypercorn(site.variables, "--workers", "2", "--bind", f"127.0.0.1:{free_port()}")
+    assert "Traceback" not in done.stdout
     # The parent ends, and with 0: it does not tell how its workers ended.
     assert "REDIS_URL is not set, and another process serves" in done.stdout
 
