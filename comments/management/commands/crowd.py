@@ -11,6 +11,7 @@ from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from http.cookiejar import CookieJar
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 from django.core.management.base import BaseCommand, CommandError
@@ -43,6 +44,7 @@ REMARKS = (
     "same time tomorrow?",
 )
 PAGES_AT_ONCE = 20
+SLUG = "Write the end of a video page's address, as in --video live-demo."
 
 
 def bounded(least: float, most: float, kind: Callable[[str], float]) -> Callable[[str], float]:
@@ -88,8 +90,13 @@ class Person:
     def _open_page(self) -> tuple[str, str]:
         jar = CookieJar()
         opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
-        with opener.open(self.page, timeout=30) as answer:
-            html = answer.read().decode()
+        try:
+            with opener.open(self.page, timeout=30) as answer:
+                html = answer.read().decode()
+        except HTTPError as error:
+            if error.code != 404:
+                raise
+            raise CommandError(f"There is no page {self.page}. {SLUG}") from None
         match = re.search(r'data-cursor="([^"]*)"', html)
         if match is None:
             raise CommandError(f"{self.page} is not a video page of this site.")
@@ -149,13 +156,20 @@ class Command(BaseCommand):
         parser.add_argument("--video", default="live-demo", metavar="SLUG")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        address = urlsplit(options["url"])
-        if not is_loopback(f"{address.hostname}:{address.port or 80}"):
+        url, video = options["url"], options["video"]
+        match = re.fullmatch(r"https?://(\[[0-9A-Fa-f:.]+\]|[^/?#@:]+)(:[0-9]{1,5})?/?", url)
+        if not match:
             raise CommandError(
-                "A crowd is only ever let loose on this machine: write a loopback --url."
+                f"--url is {url!r}. Write scheme, host and port, as in --url http://127.0.0.1:8000."
             )
-        page = f"{options['url'].rstrip('/')}/videos/{options['video']}/"
-        asyncio.run(self._gather(page, **options))
+        if not is_loopback(f"{match[1]}:"):
+            raise CommandError(
+                f"--url is {url!r}, but a crowd is only ever let loose on this machine. Write an"
+                " address of it, as in --url http://127.0.0.1:8000."
+            )
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", video):
+            raise CommandError(f"--video is {video!r}. {SLUG}")
+        asyncio.run(self._gather(f"{url.rstrip('/')}/videos/{video}/", **options))
 
     async def _gather(
         self, page: str, viewers: int, rate: float, seconds: float, **options: Any
@@ -205,6 +219,8 @@ class Command(BaseCommand):
             async with asyncio.TaskGroup() as group:
                 for person in people:
                     group.create_task(enter(person))
+        except* CommandError as errors:
+            raise errors.exceptions[0] from None
         except* (OSError, InvalidStatus) as errors:
             raise CommandError(
                 f"{people[0].page} cannot be opened ({errors.exceptions[0]}). Does the server run?"
