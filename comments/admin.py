@@ -142,7 +142,7 @@ class StreamInline(admin.StackedInline[Stream, Any]):
     can_delete = False
     fields = ["accepting", "max_length", "moderators"]
     autocomplete_fields = ["moderators"]
-    verbose_name_plural = _("comments")
+    verbose_name = verbose_name_plural = _("comments")
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False  # every video has its stream from its first save on

@@ -57,14 +57,19 @@ class Video(models.Model):
         upload_to=source_path,
         blank=True,
         validators=[FileExtensionValidator(list(VIDEO_TYPES)), check_video],
-        help_text=_("MP4, WebM or Ogg. The content is checked, not only the name."),
+        help_text=_(
+            "MP4 (.mp4, .m4v), WebM or Ogg (.ogv). The content is checked, not only the name."
+        ),
     )
     source_url = models.URLField(
         _("video URL"),
         blank=True,
         max_length=500,
         validators=[check_source_url],
-        help_text=_("Instead of a file: https address of an .mp4, .webm, .ogv or .m3u8 (HLS)."),
+        help_text=_(
+            "Instead of a file: an address, https or http, that ends in .mp4, .m4v, .webm, .ogv or"
+            " .m3u8 (HLS)."
+        ),
     )
     poster = models.FileField(
         _("poster"),
