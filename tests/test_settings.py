@@ -133,7 +133,7 @@ def test_a_database_without_tables_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        (f"postgres://me:{SECRET}@127.0.0.1:{free_port()}/nowhere", "Connection refused"),
+        (f"postgres://me:{SECRET}@127.0.0.1:NOBODYS/nowhere", "Connection refused"),
         (f"postgres://me:{SECRET}@127.0.0.1/nowhere?no_such=1", 'option "no_such"'),
         (f"postgres://me:{SECRET}@127.0.0.1/nowhere?sslmode={SECRET}", 'sslmode value: "…"'),
         ("sqlite:////no/such/folder/db", "its folder does not exist"),
@@ -142,6 +142,7 @@ def test_a_database_without_tables_is_refused(tmp_path: Path) -> None:
 def test_a_database_that_does_not_answer_is_refused_with_the_reason_but_without_its_password(
     tmp_path: Path, url: str, reason: str
 ) -> None:
+    url = url.replace("NOBODYS", str(free_port()))
     variables = environment(tmp_path, DATABASE_URL=url)
     sentence = serve(variables, "--bind", f"127.0.0.1:{free_port()}")
     assert sentence.startswith("DATABASE_URL names a database that fails: ")
