@@ -152,7 +152,8 @@ class Poster(WSListener):  # type: ignore[misc]
             self.idle.set()
 
 
-async def _connect(site: Site, slug: str, people: list[Person]) -> list[Poster]:
+async def connect(site: Site, slug: str, people: list[Person]) -> list[Poster]:
+    """A socket for each of them, at the end of the video's comments."""
     posters = []
     for person in people:
         headers = {
@@ -214,7 +215,7 @@ def measure(backend: str, rounds: int, seconds: float) -> Rates:
 async def _rounds(
     site: Site, slug: str, people: list[Person], bare: Remote, rounds: int, seconds: float
 ) -> tuple[Rates, int]:
-    posters = await _connect(site, slug, people)
+    posters = await connect(site, slug, people)
     rates = Rates([], [], [])
     await _post_for(posters, 1.0)
     await asyncio.to_thread(bare.call, create_rows, 0.5)

@@ -15,6 +15,7 @@ from comments.models import Comment, Stream, Viewer
 from comments.services import common
 from comments.services.common import Held, busy, lock_viewers, nobody, require_viewer, verb
 from comments.services.naming import give_name
+from comments.services.rows import insert
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,7 @@ class _Batch:
         first = self.room.advance(len(self.new)) - len(self.new) + 1
         for number, comment in enumerate(self.new, first):
             comment.number = comment.change = number
-        Comment.objects.bulk_create(self.new)
+        insert(self.new)
         common.publish(self.new)
 
 
