@@ -104,7 +104,7 @@ def _plain_model() -> Any:
 # --- B: who posts --------------------------------------------------------------------------------
 
 
-class Poster(WSListener):  # type: ignore[misc]
+class Poster(WSListener):
     """One socket: posts, waits for its acknowledgement, posts again, until it is told to stop."""
 
     def __init__(self) -> None:
@@ -161,8 +161,11 @@ async def connect(site: Site, slug: str, people: list[Person]) -> list[Poster]:
             "Cookie": person.cookie_header,
             "X-Forwarded-For": person.address,
         }
-        _transport, poster = await ws_connect(
-            Poster, site.ws_url(slug, person.page.cursor), extra_headers=headers
+        poster = Poster()
+        await ws_connect(
+            lambda poster=poster: poster,
+            site.ws_url(slug, person.page.cursor),
+            extra_headers=headers,
         )
         posters.append(poster)
     return posters
@@ -185,7 +188,7 @@ async def _post_for(posters: list[Poster], seconds: float) -> float:
     return rate
 
 
-# --- A, B, A, B … ----------------------------------------------------------------------------------
+# --- A, B, A, B … --------------------------------------------------------------------------------
 
 
 @dataclass

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import django
 from django.apps import apps
@@ -20,7 +21,7 @@ if not apps.ready:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
     django.setup()
 
-from tests.servers import Databases, Postgres, Site, environment, manage  # noqa: E402
+from tests.servers import Databases, Postgres, Site, environment, manage
 
 SERVER_CORE = 0
 LOAD_CORE = 1
@@ -56,12 +57,13 @@ def running(backend: str, **variables: str) -> Iterator[Site]:
         "ALLOWED_HOSTS": "127.0.0.1",
         "SOCKETS_PER_ADDRESS": "off",
     }
+    settings: dict[str, Any] = given | variables
     site = None
     try:
         done = manage(environment(folder, **given), "collectstatic", "--noinput")
         if done.returncode:
             raise RuntimeError(done.stdout)
-        site = Site(databases, folder, backend=backend, **(given | variables))
+        site = Site(databases, folder, backend=backend, **settings)
         pin(site.servers[0].process.pid, SERVER_CORE)
         yield site
         if site.tracebacks:

@@ -57,5 +57,5 @@ def _in_postgres(columns: list[list[Any]]) -> list[int]:
     kinds = [str(field.rel_db_type(connection)).partition("(")[0] for field in FIELDS]
     places = ", ".join(f"%s::{kind}[]" for kind in kinds)
     with connection.cursor() as cursor:
-        cursor.execute(f"{INTO} SELECT * FROM UNNEST({places}) RETURNING id", columns)
+        cursor.execute(f"{INTO} SELECT * FROM UNNEST({places}) RETURNING id", columns)  # noqa: S608
         return [pk for (pk,) in cursor.fetchall()]
