@@ -11,11 +11,9 @@ import os
 import sys
 import threading
 import time
-import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from picows import WSMsgType
 from playwright.sync_api import CDPSession, Page, sync_playwright
 
 from bench.db_posting import Poster, connect
@@ -104,12 +102,8 @@ class Crowd(threading.Thread):
         while not self.ended.is_set():
             poster = self.posters[self.sent % POSTERS]
             self.sent += 1
-            poster.key = str(uuid.uuid4())
-            poster.sent_at = time.perf_counter()
-            body = f"Comment {self.sent}: the one about the third movement, at 12:40."
-            fields = {"action": "post", "body": body, "key": poster.key}
             poster.idle.clear()
-            poster.transport.send(WSMsgType.TEXT, json.dumps(fields).encode())
+            poster.send(f"Comment {self.sent}: the one about the third movement, at 12:40.")
             await asyncio.sleep(started + self.sent / RATE - time.perf_counter())
         async with asyncio.timeout(15):
             await asyncio.gather(*(poster.idle.wait() for poster in self.posters))

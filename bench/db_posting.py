@@ -108,7 +108,7 @@ class Poster(WSListener):
     """One socket: posts, waits for its acknowledgement, posts again, until it is told to stop."""
 
     def __init__(self) -> None:
-        self.key = "-"
+        self.waiting: dict[bytes, float] = {}  # keys that are not acknowledged, and when sent
         self.acked = 0
         self.refused: list[bytes] = []
         self.delays: list[float] = []
@@ -129,9 +129,12 @@ class Poster(WSListener):
         self._post()
 
     def _post(self) -> None:
-        self.key = str(uuid.uuid4())
-        fields = {"action": "post", "body": BODY, "key": self.key}
-        self.sent_at = time.perf_counter()
+        self.send(BODY)
+
+    def send(self, body: str) -> None:
+        key = str(uuid.uuid4())
+        self.waiting[key.encode()] = time.perf_counter()
+        fields = {"action": "post", "body": body, "key": key}
         self.transport.send(WSMsgType.TEXT, json.dumps(fields).encode())
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
@@ -141,14 +144,15 @@ class Poster(WSListener):
         payload = frame.get_payload_as_bytes()
         if b" data-refused=" in payload:
             self.refused.append(payload)
-        elif b' data-ack="' + self.key.encode() not in payload:
-            return  # what others wrote
-        else:
+        elif (at := payload.find(b' data-ack="')) >= 0:
+            sent_at = self.waiting.pop(payload[at + 11 : at + 47])
             self.acked += 1
-            self.delays.append(time.perf_counter() - self.sent_at)
+            self.delays.append(time.perf_counter() - sent_at)
+        else:
+            return  # what others wrote
         if self.going:
             self._post()
-        else:
+        elif not self.waiting:
             self.idle.set()
 
 
