@@ -189,8 +189,8 @@ def older_than(stream: Stream, comments: list[Comment], *, staff: bool) -> int |
         return None
     first = comments[0].number
     older = Comment.objects.filter(stream=stream).before(first)
-    # Along the index: exists() would let PostgreSQL read the table until it meets one. That is quick
-    # by its statistics, but leads through all comments of other videos where these are the latest.
+    # Along the index: for exists() PostgreSQL may read the table until it meets one, which is quick
+    # by its statistics, but leads through all other videos' comments where these are the latest.
     found = (older if staff else older.visible()).order_by("-number").values("pk")[:1]
     return first if found else None
 

@@ -68,8 +68,12 @@ function setFloor(number, more) {
   if (more) older.href = older.href.replace(/before=\d*/, `before=${number}`);
 }
 
+const finished = new WeakSet();
+
 /** Finish one row: its time in the reader's zone, "mine", and for staff who removed it. */
 function finish(row) {
+  if (finished.has(row)) return; // while it waited
+  finished.add(row);
   if (row.dataset.author === panel.dataset.me) row.classList.add("is-mine");
   localise(row);
   const removal = row.querySelector(".comment-removal");
@@ -124,6 +128,7 @@ function wait(row) {
   } else if (!waiting.has(number)) {
     return; // of one that was dropped: it comes with an older page
   }
+  finish(row); // now, one by one: all at once would hold the page up
   waiting.set(number, row);
   if (waiting.size > WAITING_AT_MOST) {
     waiting.delete(waiting.keys().next().value);
