@@ -7,6 +7,8 @@ deactivation count from the next action on. What an open socket is sent follows 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from django.conf import settings
@@ -163,11 +165,17 @@ def users_of_sessions(_site: None, keys: Sequence[str]) -> list[User | None]:
     return [users.get(key) for key in keys]
 
 
-def _sessions(keys: set[str]) -> dict[str, dict[str, Any]]:
+def _sessions(keys: set[str]) -> dict[str, Mapping[str, Any]]:
     """What the sessions that have not ended hold, by their keys."""
     alive = Session.objects.filter(session_key__in=keys, expire_date__gt=timezone.now())
-    decode = SessionStore().decode
-    return {key: decode(data) for key, data in alive.values_list("session_key", "session_data")}
+    return {key: _decoded(data) for key, data in alive.values_list("session_key", "session_data")}
+
+
+@lru_cache(maxsize=4096)
+def _decoded(data: str) -> Mapping[str, Any]:
+    """What a session's row says: read anew each time, but its signature and JSON are checked once
+    for the same text."""
+    return MappingProxyType(SessionStore().decode(data))
 
 
 def _users(sessions: Mapping[str, Mapping[str, Any]]) -> dict[str, User]:

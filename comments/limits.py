@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db.models import Count, QuerySet
+from django.db import connection
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from django.utils.translation import ngettext
@@ -19,6 +20,7 @@ from streamsite.env import Rate
 
 FRAME_BYTES = 16 * 1024  # a client frame, before it is parsed; 2,000 characters fit in any script
 SECONDS_BETWEEN_RENAMES = 5
+COLUMNS = {"author": "author_id", "address": "address"}  # of what is counted
 # What lies further ahead was written before this machine's clock was set back (or where another's
 # is ahead): it does not count, or its author would be silent until the clock has caught up.
 CLOCKS_DIFFER = timedelta(seconds=1)
@@ -74,8 +76,7 @@ class Flood:
         self.counts: Counter[int | str] = Counter()
         self.added: Counter[int | str] = Counter()
         if rate is not None:
-            recent = self._recent(rate).filter(**{f"{field}__in": values}).order_by()
-            self.counts.update(dict(recent.values_list(field).annotate(count=Count("pk"))))
+            self.counts.update(self._counted(rate, list(values)))
 
     def require(self, value: int | str) -> None:
         """Refuse (`too_fast`) when `rate.count` are within the last `rate.seconds`."""
@@ -94,12 +95,34 @@ class Flood:
         """One more by `value` is about to be written."""
         self.added[value] += 1
 
+    def _counted(self, rate: Rate, values: list[int | str]) -> dict[int | str, int]:
+        """How many comments of the last seconds each value has; in SQL, as every post asks it and
+        the ORM takes ten times as long to write it."""
+        if not values:
+            return {}
+        column = COLUMNS[self.field]
+        since, until = (
+            connection.ops.adapt_datetimefield_value(moment) for moment in _window(rate)
+        )
+        places = ", ".join(["%s"] * len(values))
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT {column}, COUNT(*) FROM comments_comment WHERE {column} IN ({places})"  # noqa: S608
+                f" AND posted_at > %s AND posted_at <= %s GROUP BY {column}",
+                [*values, since, until],
+            )
+            return dict(cursor.fetchall())
+
     @staticmethod
     def _recent(rate: Rate) -> QuerySet[Comment]:
-        now = timezone.now()
-        return Comment.objects.filter(
-            posted_at__gt=now - timedelta(seconds=rate.seconds), posted_at__lte=now + CLOCKS_DIFFER
-        )
+        since, until = _window(rate)
+        return Comment.objects.filter(posted_at__gt=since, posted_at__lte=until)
+
+
+def _window(rate: Rate) -> tuple[datetime, datetime]:
+    """After the first moment, and not after the second, is what counts now."""
+    now = timezone.now()
+    return now - timedelta(seconds=rate.seconds), now + CLOCKS_DIFFER
 
 
 def flood_per_viewer(viewers: Collection[int]) -> Flood:

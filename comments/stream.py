@@ -6,12 +6,16 @@ or reordered on its way: `catch_up` reads the same states from the database.
 
 import asyncio
 import logging
+import re
 from dataclasses import dataclass, replace
+from functools import cache
+from html import escape
 from typing import Any
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.template.loader import get_template
+from django.utils.safestring import SafeString
 
 from comments.models import Comment, Stream
 from comments.text import parts
@@ -21,6 +25,9 @@ logger = logging.getLogger(__name__)
 WINDOW = 50  # comments that a page starts with, and that each older page adds
 RESUME_AT_MOST = 400  # changes behind which a page is sent what it missed; further off, the window
 PUBLISH_SECONDS = 0.5  # the most that a publication may take before it is given up and counted
+
+# What the fragment's template shows of a comment, each a plain text.
+WORDS = "number change handle colour name badge removed_by body posted_at clock".split()
 
 publish_errors = 0  # publications that failed or timed out; the safety poll delivered instead
 
@@ -83,24 +90,38 @@ def fragment(comment: Comment, *, staff: bool) -> str:
     """The comment's `<li>` for one audience. Nothing in it depends on who looks at it."""
     shown = staff or not comment.is_removed
     pieces = parts(comment.body) if shown else []
-    # Plain values: looking up attributes through the template is most of what a rendering costs.
-    return get_template("comments/_comment.html").render(
-        {
-            "number": str(comment.number),
-            "change": str(comment.change),
-            "handle": comment.author.handle,
-            "colour": str(comment.author.colour),
-            "name": comment.author_name,
-            "badge": comment.badge,
-            "removed": comment.is_removed,
-            "removed_by": comment.removed_by,
-            "shown": shown,
-            "body": comment.body,
-            "parts": pieces if any(piece.url for piece in pieces) else None,
-            "posted_at": comment.posted_at.isoformat(),
-            "clock": f"{comment.posted_at:%H:%M}",
-        }
-    )
+    words = {
+        "number": str(comment.number),
+        "change": str(comment.change),
+        "handle": comment.author.handle,
+        "colour": str(comment.author.colour),
+        "name": comment.author_name,
+        "badge": comment.badge,
+        "removed_by": comment.removed_by,
+        "body": comment.body,
+        "posted_at": comment.posted_at.isoformat(),
+        "clock": f"{comment.posted_at:%H:%M}",
+    }
+    if any(piece.url for piece in pieces):
+        return _filled(words, removed=comment.is_removed, shown=shown, parts=pieces)
+    form = _form(removed=comment.is_removed, shown=shown, badge=bool(comment.badge))
+    # As format_html does it, which takes longer for each word.
+    return SafeString(form % {word: escape(text) for word, text in words.items()})
+
+
+@cache
+def _form(*, removed: bool, shown: bool, badge: bool) -> str:
+    """The template with its words left open, for `%`: every word of it is a plain text, so that
+    only those have to be escaped and put in for each comment. A tenth of what rendering costs."""
+    words = {word: f"\x00{word}\x00" for word in WORDS}
+    if not badge:
+        words["badge"] = ""
+    html = _filled(words, removed=removed, shown=shown, parts=None)
+    return re.sub("\x00([a-z_]+)\x00", r"%(\1)s", html.replace("%", "%%"))
+
+
+def _filled(words: dict[str, str], **what: object) -> str:
+    return get_template("comments/_comment.html").render(words | what)
 
 
 def render(comment: Comment) -> Change:
@@ -168,7 +189,10 @@ def older_than(stream: Stream, comments: list[Comment], *, staff: bool) -> int |
         return None
     first = comments[0].number
     older = Comment.objects.filter(stream=stream).before(first)
-    return first if (older if staff else older.visible()).exists() else None
+    # Along the index: for exists() PostgreSQL may read the table until it meets one, which is quick
+    # by its statistics, but leads through all other videos' comments where these are the latest.
+    found = (older if staff else older.visible()).order_by("-number").values("pk")[:1]
+    return first if found else None
 
 
 def group_name(stream_id: int) -> str:

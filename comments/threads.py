@@ -9,6 +9,7 @@ and is free again, so none needs to be replaced; SQLite ends its waits by itself
 """
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
@@ -18,6 +19,10 @@ from channels.db import database_sync_to_async
 from django.db import OperationalError, connection
 
 from streamsite.postgres import answered_within
+
+# Seconds after which a thread that computes lets others go on. A database thread stops at every
+# statement; with Python's own 5 ms it would wait that long after each while the event loop is busy.
+sys.setswitchinterval(0.0005)
 
 
 class Threads(ThreadPoolExecutor):

@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from pytest_django.fixtures import Settings
 
@@ -15,13 +16,15 @@ from comments import stream as comment_stream
 from comments.actions import Outcome, Sent
 from comments.batches import InBatches
 from comments.errors import Code, Refused
-from comments.identity import Actor
+from comments.identity import Actor, actor_of_account
 from comments.models import Comment, Stream, Viewer
 from comments.services import Draft
 from comments.threads import ACTING
 from streamsite.env import Rate
+from tests import world
 from tests.client import Person
 from tests.conftest import MakeSite
+from tests.servers import Site
 
 POSTERS = 40
 
@@ -105,10 +108,31 @@ def test_a_whole_transaction_is_one_message(
 def test_the_number_of_queries_does_not_grow_with_the_posts(
     stream: Stream, others: list[Actor], django_assert_num_queries: Any
 ) -> None:
-    with django_assert_num_queries(8):  # begin, rules 5, number, comments
+    with django_assert_num_queries(9):  # begin, rules 5, number, comments, their ids
         services.post_many(stream.pk, [draft(others[0])])
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         services.post_many(stream.pk, [draft(other) for other in others])
+
+
+def posted_and_kept() -> list[list[Any]]:
+    """Comments as `post_many` returns them, and as the database has them under their ids."""
+    stream = Stream.objects.get(pk=world.make_video(f"kept-{uuid.uuid4()}"[:50]))
+    account = actor_of_account(User.objects.get(username="root"))
+    drafts = [draft(account), draft(Actor(Viewer.objects.create(), None, "x" * 32), "100% \\ é")]
+    posted = services.post_many(stream.pk, [*drafts, draft(account, "second")])
+    assert all(isinstance(comment, Comment) for comment in posted)
+    kept = Comment.objects.in_bulk([comment.pk for comment in posted])  # type: ignore[union-attr]
+    fields = [field.attname for field in Comment._meta.concrete_fields]
+    return [
+        [[str(getattr(comment, name)) for name in fields] for comment in found]
+        for found in (posted, [kept[comment.pk] for comment in posted])  # type: ignore[union-attr]
+    ]
+
+
+def test_a_comment_is_returned_as_it_stands_with_its_id(site: Site) -> None:
+    posted, kept = site.call(posted_and_kept)
+    assert posted == kept
+    assert len(posted) == 3
 
 
 async def test_a_mistake_that_one_post_meets_costs_the_others_nothing() -> None:

@@ -5,6 +5,7 @@ import uuid
 from datetime import UTC, datetime
 
 import pytest
+from django.template.loader import get_template
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -280,3 +281,48 @@ def test_any_text_parses_back_to_exactly_what_was_typed(body: str, name: str) ->
         return
     assert "".join(part.text for part in parts(body)) == body
     must_show(shown(body, name), body, name)
+
+
+@pytest.mark.parametrize("staff", [False, True])
+@pytest.mark.parametrize("state", ["visible", "removed"])
+@pytest.mark.parametrize("badge", ["", "mod"])
+@pytest.mark.parametrize(
+    "text", ["%(name)s 100% %%", "<b>'\"&amp;</b>", "see https://example.org/?a&b"]
+)
+def test_the_short_way_to_a_fragment_is_what_the_template_says(
+    text: str, badge: str, state: str, *, staff: bool
+) -> None:
+    comment = Comment(
+        number=7,
+        change=9,
+        author=Viewer(handle="ab12"),
+        key=uuid.uuid4(),
+        author_name=f"A {text[:20]}",
+        badge=badge,
+        body=text,
+        state=state,
+        removed_by=text if state == "removed" else "",
+        posted_at=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
+    )
+    is_shown = staff or state == "visible"
+    pieces = parts(text)
+    expected = get_template("comments/_comment.html").render(
+        {
+            "number": "7",
+            "change": "9",
+            "handle": "ab12",
+            "colour": str(comment.author.colour),
+            "name": comment.author_name,
+            "badge": badge,
+            "removed": state == "removed",
+            "removed_by": comment.removed_by,
+            "shown": is_shown,
+            "body": text,
+            "parts": pieces if any(piece.url for piece in pieces) else None,
+            "posted_at": "2026-01-02T03:04:00+00:00",
+            "clock": "03:04",
+        }
+    )
+    found = fragment(comment, staff=staff)
+    assert found == expected
+    assert hasattr(found, "__html__"), "or the page would escape it once more"

@@ -22,6 +22,7 @@ from comments.services.common import (
     require_viewer,
     verb,
 )
+from comments.services.rows import insert
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +189,7 @@ class _Batch:
         first = self.room.advance(len(self.new)) - len(self.new) + 1
         for number, comment in enumerate(self.new, first):
             comment.number = comment.change = number
-        Comment.objects.bulk_create(self.new)
+        insert(self.new)
         common.publish(self.new)
 
 

@@ -178,6 +178,52 @@ def test_a_list_that_has_grown_long_is_cut_back_and_still_reads_to_the_first(
     assert ann.numbers == list(range(132, 332))
 
 
+def test_a_full_list_stays_short_while_it_is_read_back_in(
+    enter: Enter, site: Site, slug: str, mona: Person
+) -> None:
+    site.call(past.write, slug, 30)
+    ann = enter(**WIDE).open(slug)
+    site.call(past.write, slug, 180, 31)
+    ann.reaches(210)
+    ann.row_of("comment 195").scroll_into_view_if_needed()
+    ann.stream.evaluate("stream => stream.scrollBy(0, -300)")
+    stands_still(ann)
+    before = ann.top_of("comment 195")
+    site.call(past.write, slug, 140, 211)
+    ann.reaches(350)
+    mona.act(slug, "remove", number="240")
+    ann.reaches(351)
+    pill = ann.page.locator("#new-comments")
+    expect(pill).to_have_text("↓ 140 new comments")
+    assert len(ann.numbers) <= 250
+    assert ann.top_of("comment 195") == before
+
+    # Who reads on finds each of them, in order; what changed while it waited is as it is now.
+    seen = set(ann.numbers)
+    while ann.numbers[-1] < 350:
+        last = ann.numbers[-1]
+        ann.stream.evaluate("stream => { stream.scrollTop = stream.scrollHeight; }")
+        eventually(lambda: ann.numbers[-1] > last, lambda: f"more than {last}", ann.page)  # noqa: B023
+        assert len(ann.numbers) <= 250
+        assert ann.numbers == list(range(ann.numbers[0], ann.numbers[-1] + 1))
+        seen.update(ann.numbers)
+    assert seen >= set(range(195, 351))
+    expect(ann.row(240)).to_be_hidden()
+    ann.stream.evaluate("stream => { stream.scrollTop = stream.scrollHeight; }")
+    expect(pill).to_be_hidden()
+    site.call(past.write, slug, 1, 352)
+    expect(ann.row_of("comment 352")).to_be_in_viewport(ratio=1)
+    # And who goes straight to the newest has a whole list there.
+    scrolls_to_the_top(ann)
+    stands_still(ann)
+    site.call(past.write, slug, 250, 353)
+    expect(pill).to_have_text("↓ 250 new comments")
+    pill.click()
+    expect(ann.row_of("comment 602")).to_be_in_viewport(ratio=1)
+    ann.is_at_the_bottom()
+    assert ann.numbers == list(range(ann.numbers[-1] - 199, ann.numbers[-1] + 1))
+
+
 def test_comments_read_back_page_by_page_without_scripts(
     enter: Enter, site: Site, slug: str
 ) -> None:

@@ -1,5 +1,6 @@
 // The list: what arrives is finished in the reader's language and role, the cursor moves on, the
-// place being read is held, and the list stays short.
+// place being read is held, and the list stays short: of old rows while its reader is at the bottom,
+// of new ones while they read back.
 
 import { localise } from "../times.js";
 import { say } from "./words.js";
@@ -7,6 +8,8 @@ import { say } from "./words.js";
 const AT_MOST = 220; // rows; pruned to KEPT while the reader is at the bottom
 const KEPT = 200;
 const OLDER_WITHIN = 15_000; // ms in which an older page comes, or can be asked for again
+const STEP = 50; // waiting rows that come into the list when its reader has read on to its end
+const WAITING_AT_MOST = 1000; // rows that wait; of more, the oldest come with an older page
 const WINDOW = 50; // comments that a reset brings at the least, where there are so many
 const NEAR = 48; // px from the bottom that still count as being at it
 const ANNOUNCE_EVERY = 5000; // ms between announcements to screen readers
@@ -32,12 +35,17 @@ let following = true; // the reader is at the bottom, and wants to stay there
 let underway = null; // while an older page is on its way: states that overtook it, by number
 let top = 0; // where the stream was scrolled to last
 let unannounced = [];
+// What arrives while a full list is being read back in, by number: behind `end`, its last row.
+const waiting = new Map();
+let end = 0;
+let hasGap = false; // some that waited were dropped: what is left does not join on to the list
 
 /** Go to the newest comment and stay there. */
 export function toBottom() {
   following = true;
   unread = 0;
   showPill();
+  showAllWaiting();
   scroller.scrollTop = scroller.scrollHeight;
   prune();
 }
@@ -61,8 +69,12 @@ function setFloor(number, more) {
   if (more) older.href = older.href.replace(/before=\d*/, `before=${number}`);
 }
 
+const finished = new WeakSet();
+
 /** Finish one row: its time in the reader's zone, "mine", and for staff who removed it. */
 function finish(row) {
+  if (finished.has(row)) return; // while it waited
+  finished.add(row);
   if (row.dataset.author === panel.dataset.me) row.classList.add("is-mine");
   localise(row);
   const removal = row.querySelector(".comment-removal");
@@ -96,6 +108,60 @@ function prune() {
   setFloor(firstNumber(), true);
 }
 
+// --- rows that wait ----------------------------------------------------------------------------
+
+/** Whether a row has no place in the list while its reader reads back. */
+function hasToWait(number) {
+  if (following) return false;
+  return waiting.size ? number > end : number > newest && list.childElementCount > AT_MOST;
+}
+
+function wait(row) {
+  const number = numberOf(row);
+  row.remove();
+  if (!waiting.size) end = newest;
+  if (number > newest) {
+    newest = number;
+    if (!row.hidden) {
+      if (row.dataset.author !== panel.dataset.me) unread += 1;
+      unannounced.push(row);
+    }
+  } else if (!waiting.has(number)) {
+    return; // of one that was dropped: it comes with an older page
+  }
+  finish(row); // now, one by one: all at once would hold the page up
+  waiting.set(number, row);
+  if (waiting.size > WAITING_AT_MOST) {
+    waiting.delete(waiting.keys().next().value);
+    hasGap = true;
+  }
+}
+
+/** The reader has come to the end of the list: let it go on, and take from its beginning. */
+function showNextWaiting() {
+  const rows = [...waiting.values()].slice(0, STEP);
+  for (const row of rows) waiting.delete(numberOf(row));
+  end = numberOf(rows.at(-1));
+  list.append(...rows);
+  const below = scroller.scrollHeight - scroller.scrollTop;
+  while (list.childElementCount > KEPT) list.firstElementChild.remove();
+  setFloor(firstNumber(), true);
+  scroller.scrollTop = scroller.scrollHeight - below;
+}
+
+function showAllWaiting() {
+  if (!waiting.size) return;
+  const rows = [...waiting.values()];
+  waiting.clear();
+  if (hasGap || rows.length >= KEPT) {
+    hasGap = false;
+    list.replaceChildren(...rows.slice(-KEPT));
+    setFloor(firstNumber(), true);
+  } else {
+    list.append(...rows);
+  }
+}
+
 new MutationObserver((records) => {
   for (const { addedNodes } of records) {
     for (const row of addedNodes) {
@@ -103,6 +169,8 @@ new MutationObserver((records) => {
       if (numberOf(row) < floor) {
         underway?.set(row.id, row);
         row.remove();
+      } else if (hasToWait(numberOf(row))) {
+        wait(row);
       } else {
         arrived(row);
       }
@@ -135,6 +203,8 @@ panel.addEventListener("htmx:ws:before:message:incoming", (event) => {
   // Of a restored history even the last may have a number that was taken here already.
   newest = Math.min(newest, Number(numbers.at(-1)?.[1] ?? 0));
   unread = 0;
+  waiting.clear();
+  hasGap = false;
 });
 
 // --- older pages -----------------------------------------------------------------------------
@@ -198,7 +268,9 @@ scroller.addEventListener(
   () => {
     const isNear = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR;
     // Only scrolling up leaves the end: a notice that takes room below does not.
-    if (isNear) following = true;
+    if (isNear && waiting.size && !hasGap) showNextWaiting();
+    else if (isNear && waiting.size) toBottom();
+    else if (isNear) following = true;
     else if (scroller.scrollTop < top) following = false;
     top = scroller.scrollTop;
     if (following && unread) {
@@ -229,7 +301,8 @@ export function read(sentence) {
 // --- screen readers, and how many watch --------------------------------------------------------
 
 setInterval(() => {
-  const rows = unannounced.filter((row) => row.isConnected && !row.classList.contains("is-mine"));
+  const isHere = (row) => row.isConnected || waiting.get(numberOf(row)) === row;
+  const rows = unannounced.filter((row) => isHere(row) && row.dataset.author !== panel.dataset.me);
   unannounced = [];
   if (!rows.length || document.hidden) return;
   read(rows.length <= 2 ? rows.map(textOf).join(". ") : say("newMany", rows.length));
