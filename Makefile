@@ -1,6 +1,7 @@
 # make run    set everything up and serve http://127.0.0.1:8000/ with demo videos
 # make test   set everything up and pass every check and test
 # make soak   every fault at full size, half an hour; writes its table into docs/reliability.md
+# make bench  what it costs beside its peers, an hour alone on the machine; writes docs/performance.md
 # All work on a fresh machine and start in seconds the second time.
 
 SHELL := /bin/bash
@@ -15,7 +16,7 @@ BIND ?= 127.0.0.1:8000
 # Three on two cores: much of a test is waiting. In the order of the folders, the long ones first.
 IN_PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help run test soak check setup setup-dev lock clean
+.PHONY: help run test soak bench check setup setup-dev lock clean
 
 help:
 	@grep -E '^# make ' Makefile | sed 's/^# //'
@@ -25,6 +26,9 @@ help:
 
 .venv/.installed-dev: requirements-dev.txt bin/setup
 	@bin/setup requirements-dev.txt .venv/.installed-dev
+
+.venv/.installed-bench: requirements-bench.txt bin/setup
+	@bin/setup requirements-bench.txt .venv/.installed-bench
 
 setup: .venv/.installed
 
@@ -49,10 +53,15 @@ test: check
 soak: setup-dev
 	$(PYTHON) -m tests.faults.soak
 
+bench: .venv/.installed-bench
+	@bin/setup-bench
+	$(PYTHON) -m bench.run
+
 # Needs uv: resolve the ranges of pyproject.toml anew, with hashes and without addresses.
 lock:
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.13 pyproject.toml -o requirements.txt
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.13 pyproject.toml --group dev -o requirements-dev.txt
+	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.13 pyproject.toml --group dev --group bench -o requirements-bench.txt
 
 clean:
 	rm -rf .venv .tools .mypy_cache .pytest_cache .ruff_cache
