@@ -193,12 +193,12 @@ def test_a_resting_mouse_does_not_take_the_selection_from_the_keys(
     enter: Enter, site: Site, slug: str
 ) -> None:
     site.call(past.write, slug, 50)
-    ann = enter().open(slug)
-    ann.row_of("comment 45").hover()
-    ann.stream.focus()
+    mona = enter("mona").open(slug)
+    mona.row_of("comment 45").hover()
+    mona.stream.focus()
     for number in range(44, 19, -1):
-        ann.page.keyboard.press("k")
-        expect(ann.row_of(f"comment {number}")).to_have_class(re.compile("is-selected"))
+        mona.page.keyboard.press("k")
+        expect(mona.row_of(f"comment {number}")).to_have_class(re.compile("is-selected"))
 
 
 def test_the_focus_is_kept_when_the_last_older_page_takes_its_link_away(

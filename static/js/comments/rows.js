@@ -8,6 +8,7 @@ const AT_MOST = 220; // rows; pruned to KEPT while the reader is at the bottom
 const KEPT = 200;
 const WINDOW = 50; // comments that a reset brings at the least, where there are so many
 const NEAR = 48; // px from the bottom that still count as being at it
+const HELD_AT_MOST = 1000; // rows; held still for longer, the list would grow without end
 const ANNOUNCE_EVERY = 5000; // ms between announcements to screen readers
 
 const panel = document.getElementById("panel");
@@ -28,6 +29,7 @@ let floor = 0;
 let newest = 0;
 let unread = 0;
 let following = true; // the reader is at the bottom, and wants to stay there
+let held = false; // the reader was at the bottom, until a comment there is acted on
 let underway = null; // while an older page is on its way: states that overtook it, by number
 let top = 0; // where the stream was scrolled to last
 let unannounced = [];
@@ -35,10 +37,23 @@ let unannounced = [];
 /** Go to the newest comment and stay there. */
 export function toBottom() {
   following = true;
+  held = false;
   unread = 0;
   showPill();
   scroller.scrollTop = scroller.scrollHeight;
   prune();
+}
+
+/** Stand still while a comment is acted on: what arrives is counted, not followed. */
+export function hold() {
+  if (!following) return;
+  following = false;
+  held = true;
+}
+
+/** Follow again, where `hold` has stopped it. */
+export function release() {
+  if (held) toBottom();
 }
 
 /** The row of a comment, if this page shows it. */
@@ -108,6 +123,7 @@ new MutationObserver((records) => {
     }
   }
   prune();
+  if (list.childElementCount > HELD_AT_MOST) release();
   if (following) scroller.scrollTop = scroller.scrollHeight;
   showPill();
   panel.dispatchEvent(new CustomEvent("rows:changed"));
@@ -158,7 +174,7 @@ async function loadOlder() {
       return newer ? overtaken : document.adoptNode(row);
     });
     const before = scroller.scrollHeight - scroller.scrollTop;
-    following = false;
+    following = held = false;
     setFloor(Number(rows[0]?.dataset.number ?? firstNumber()), source.dataset.older !== "");
     list.prepend(...rows);
     scroller.scrollTop = scroller.scrollHeight - before;
@@ -192,10 +208,10 @@ scroller.addEventListener(
   () => {
     const isNear = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR;
     // Only scrolling up leaves the end: a notice that takes room below does not.
-    if (isNear) following = true;
-    else if (scroller.scrollTop < top) following = false;
+    if (isNear) following = !held;
+    else if (scroller.scrollTop < top) following = held = false;
     top = scroller.scrollTop;
-    if (following && unread) {
+    if (isNear && unread) {
       unread = 0;
       showPill();
     }
