@@ -1,6 +1,6 @@
 """How many comments the videos of a list have, for its cards: one query for the whole page.
 
-    {% comment_counts videos as counts %} … {{ counts|of:video }}
+{% comment_counts videos as counts %} … {{ counts|of:video }}
 """
 
 from collections.abc import Iterable

@@ -8,8 +8,8 @@ function fit() {
   // Zoomed in, less of the page is in view, but no less of it is there.
   root.style.setProperty("--window-height", `${view.height * view.scale}px`);
   // To show what is typed, Safari pushes up also a page that does not scroll.
-  const isFixed = getComputedStyle(document.body).overflowY === "hidden";
-  if (isFixed && view.scale === 1) scrollTo({ top: 0, behavior: "instant" });
+  const isWhole = root.scrollHeight <= root.clientHeight;
+  if (isWhole && view.scale === 1) scrollTo({ top: 0, behavior: "instant" });
 }
 
 if (view) {
