@@ -821,7 +821,7 @@ def test_a_removal_pressed_without_a_connection_is_done_when_there_is_one(
     line.cut()
     is_offline(staff)
     staff.page.keyboard.press("d")
-    expect(staff.notice).to_contain_text("This is done as soon as we are back.")
+    expect(staff.notice).to_contain_text("This is done as soon as we are connected.")
     line.mend()
     expect(staff.row(1).locator(".comment-removal")).to_contain_text("Removed by Mona")
     expect(staff.notice).to_be_hidden()
@@ -846,7 +846,7 @@ def test_a_removal_pressed_without_a_connection_is_not_done_to_what_has_changed(
     line.cut()
     is_offline(staff)
     staff.page.keyboard.press("d")
-    expect(staff.notice).to_contain_text("This is done as soon as we are back.")
+    expect(staff.notice).to_contain_text("This is done as soon as we are connected.")
     for action in ("remove", "restore"):
         mona.act(slug, action, number="1")
     line.mend()
