@@ -83,7 +83,7 @@ def test_the_menu_stays_open_while_comments_arrive(
     leaves: Callable[[Visitor], None],
     screen: dict[str, Any],
 ) -> None:
-    site.call(past.write, slug, 40)
+    site.call(past.write, slug, 25)
     ann = enter(account, **screen).open(slug)
     number = ann.says("mine")
     for body in ("one", "two"):
@@ -106,10 +106,10 @@ def test_the_menu_stays_open_while_comments_arrive(
 def test_what_is_pointed_at_or_chosen_by_keys_does_not_scroll_away(
     enter: Enter, site: Site, slug: str, ben: Person
 ) -> None:
-    site.call(past.write, slug, 40)
+    site.call(past.write, slug, 25)
     mona = enter("mona").open(slug)
-    mona.row_of("comment 38").hover()
-    expect(mona.row_of("comment 38")).to_have_class(SELECTED)
+    mona.row_of("comment 23").hover()
+    expect(mona.row_of("comment 23")).to_have_class(SELECTED)
     ben.say(slug, "by mouse")
     pill_says(mona, 1)
     mona.page.mouse.move(5, 300)
@@ -133,12 +133,12 @@ def test_what_is_pointed_at_or_chosen_by_keys_does_not_scroll_away(
 def test_a_key_does_not_act_on_a_comment_that_is_out_of_sight(
     enter: Enter, site: Site, slug: str
 ) -> None:
-    site.call(past.write, slug, 50)
+    site.call(past.write, slug, 25)
     mona = enter("mona").open(slug)
     mona.stream.focus()
     for _ in range(2):
         mona.page.keyboard.press("k")
-    chosen = mona.row_of("comment 49")
+    chosen = mona.row_of("comment 24")
     expect(chosen).to_have_class(SELECTED)
     mona.stream.evaluate("stream => { stream.scrollTop = 0; }")
     expect(chosen).not_to_be_in_viewport()
@@ -149,7 +149,7 @@ def test_a_key_does_not_act_on_a_comment_that_is_out_of_sight(
     mona.page.keyboard.press("d")
     expect(chosen.locator(".comment-removal")).to_be_visible()
     expect(mona.page.locator("#announce")).to_have_text("Removed.")
-    assert site.call(past.removed, slug) == ["comment 49"]
+    assert site.call(past.removed, slug) == ["comment 24"]
     mona.page.keyboard.press("u")
     expect(mona.page.locator("#announce")).to_have_text("Restored.")
 
@@ -200,14 +200,14 @@ GROWS = """(list, count) => {
 def test_a_list_held_by_a_forgotten_mouse_does_not_grow_without_end(
     enter: Enter, site: Site, slug: str
 ) -> None:
-    site.call(past.write, slug, 40)
+    site.call(past.write, slug, 25)
     mona = enter("mona").open(slug)
-    mona.row_of("comment 38").hover()
-    expect(mona.row_of("comment 38")).to_have_class(SELECTED)
+    mona.row_of("comment 23").hover()
+    expect(mona.row_of("comment 23")).to_have_class(SELECTED)
     comments = mona.page.locator("#comments")
     comments.evaluate(GROWS, 900)
     pill_says(mona, 900)
-    assert len(mona.numbers) == 940
+    assert len(mona.numbers) == 925
     comments.evaluate(GROWS, 100)
     eventually(lambda: len(mona.numbers) == 200, lambda: str(len(mona.numbers)), mona.page)
     mona.is_at_the_bottom()
