@@ -11,6 +11,7 @@ from django.contrib import admin, messages
 from django.contrib.auth.models import User
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
+from django.forms import Script
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
@@ -143,6 +144,9 @@ class StreamInline(admin.StackedInline[Stream, Any]):
     fields = ["accepting", "max_length", "moderators"]
     autocomplete_fields = ["moderators"]
     verbose_name = verbose_name_plural = _("comments")
+
+    class Media:
+        js = [Script("js/admin-labels.js", type="module")]
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False  # every video has its stream from its first save on

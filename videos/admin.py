@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.contrib.admin import ModelAdmin
-from django.db.models import QuerySet
+from django.contrib.admin.widgets import AdminFileWidget
+from django.db.models import FileField, QuerySet
 from django.http import HttpRequest
+from django.utils.html import format_html
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
@@ -42,9 +44,15 @@ class SourceFilter(admin.SimpleListFilter):
         return queryset
 
 
+class FileWidget(AdminFileWidget):
+    """With a label of its own: in the fieldset that Django makes of it, the input has none."""
+
+    use_fieldset = False
+
+
 @admin.register(Video)
 class VideoAdmin(VideoModelAdmin):
-    list_display = ("title", "state", "source_kind", "starts_at", "started_at", "ended_at")
+    list_display = ("title", "state_badge", "source_kind", "starts_at", "started_at", "ended_at")
     list_filter = ("state", SourceFilter)
     search_fields = ("title", "slug", "description")
     date_hierarchy = "created_at"
@@ -52,6 +60,7 @@ class VideoAdmin(VideoModelAdmin):
     prepopulated_fields = {"slug": ("title",)}
     readonly_fields = ("created_at",)
     actions = ("make_live", "end")
+    formfield_overrides = {FileField: {"widget": FileWidget}}
     fieldsets = (
         (None, {"fields": ("title", "slug", "description")}),
         (
@@ -81,6 +90,14 @@ class VideoAdmin(VideoModelAdmin):
     def get_inlines(self, request: HttpRequest, obj: Video | None) -> list[Any]:
         """What other apps put in (see comments/admin.py) belongs to a video that exists."""
         return [] if obj is None else list(super().get_inlines(request, obj))
+
+    @admin.display(description=_("state"), ordering="state")
+    def state_badge(self, video: Video) -> str:
+        return format_html(
+            '<span class="state-badge state-badge-{}">{}</span>',
+            video.state,
+            gettext("LIVE") if video.is_live else video.get_state_display(),
+        )
 
     @admin.display(description=_("source"))
     def source_kind(self, video: Video) -> str:
