@@ -3,6 +3,7 @@
 ASGI middleware around the socket's application, outermost first in streamsite/asgi.py.
 """
 
+import logging
 import re
 from collections import Counter
 from functools import lru_cache
@@ -18,7 +19,12 @@ from django.utils.translation import gettext as _
 from comments import batches, limits
 from comments.errors import Code, Refused
 from comments.frames import refusal
+from comments.services.common import DATABASE_FAILED
+from streamsite.logs import Seldom
 
+logger = logging.getLogger(__name__)
+
+_away = Seldom()
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -122,13 +128,30 @@ def peer_of(scope: dict[str, Any]) -> tuple[dict[str, str], str]:
     return {"x-forwarded-for": ",".join(forwarded)}, (scope.get("client") or ("",))[0]
 
 
+class SessionsAwayError(Exception):
+    """The database does not say whose a session is: its socket is to try again."""
+
+
 class SharedAuthMiddleware(AuthMiddleware):
     """Channels' AuthMiddleware, the last of its AuthMiddlewareStack, with one reading for all
     sockets that open in the same moment. From the database itself, not from cached sessions."""
 
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        except SessionsAwayError as error:
+            if _away.is_due():
+                logger.warning("sockets find the database failing: %s", error.__cause__)
+            await receive()
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.close", "code": 1013})
+
     async def resolve_scope(self, scope: dict[str, Any]) -> None:
         key = scope["session"].session_key
-        user = await batches.user_of_session(None, key) if key else AnonymousUser()
+        try:
+            user = await batches.user_of_session(None, key) if key else AnonymousUser()
+        except DATABASE_FAILED as error:
+            raise SessionsAwayError from error
         scope["user"]._wrapped = user
 
 

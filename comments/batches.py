@@ -53,9 +53,15 @@ class InBatches[K: Hashable, A, R]:
 
     async def _run(self, key: K) -> None:
         waiting = self._waiting[key]
-        while waiting:
-            await self._serve(key, [waiting.popleft() for _ in range(min(len(waiting), AT_ONCE))])
-        del self._waiting[key]
+        try:
+            while waiting:
+                batch = [waiting.popleft() for _ in range(min(len(waiting), AT_ONCE))]
+                await self._serve(key, batch)
+        finally:
+            # Also after a mistake of ours, which would keep this key from being served ever again.
+            del self._waiting[key]
+            for _argument, done in waiting:
+                done.cancel()
 
     async def _serve(self, key: K, batch: list[tuple[A, asyncio.Future[R]]]) -> None:
         results: Sequence[R | Exception]

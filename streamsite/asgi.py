@@ -14,19 +14,25 @@ from channels.sessions import CookieMiddleware, SessionMiddleware
 
 from comments.admission import Admission, SharedAuthMiddleware, StrictOrigin
 from comments.routing import application as comment_sockets
-from streamsite import websocket
+from streamsite import connection, websocket
 from streamsite.bodies import BoundedBodies
+from streamsite.cookies import CleanCookies
 from streamsite.lifespan import Lifespan
 
+connection.install()
 websocket.install()
 
 application: Any = ProtocolTypeRouter(
     {
-        "http": BoundedBodies(django_application),
+        "http": CleanCookies(BoundedBodies(django_application)),
         # Channels' AuthMiddlewareStack in its parts: Admission needs the cookies before the rest,
         # and who is behind a session is asked for many sockets at once.
         "websocket": StrictOrigin(
-            CookieMiddleware(Admission(SessionMiddleware(SharedAuthMiddleware(comment_sockets))))
+            CleanCookies(
+                CookieMiddleware(
+                    Admission(SessionMiddleware(SharedAuthMiddleware(comment_sockets)))
+                )
+            )
         ),
         "lifespan": Lifespan(),
     }
