@@ -56,12 +56,14 @@ class InBatches[K: Hashable, A, R]:
         try:
             while waiting:
                 batch = [waiting.popleft() for _ in range(min(len(waiting), AT_ONCE))]
-                await self._serve(key, batch)
+                try:
+                    await self._serve(key, batch)
+                except Exception as error:  # a mistake of ours, which is to end nobody else's turn
+                    for _argument, done in batch:
+                        if not done.done():
+                            done.set_exception(error)
         finally:
-            # Also after a mistake of ours, which would keep this key from being served ever again.
             del self._waiting[key]
-            for _argument, done in waiting:
-                done.cancel()
 
     async def _serve(self, key: K, batch: list[tuple[A, asyncio.Future[R]]]) -> None:
         results: Sequence[R | Exception]

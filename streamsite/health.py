@@ -12,6 +12,7 @@ from comments.fanout import fanout
 from comments.threads import Threads, in_database
 
 SECONDS = 2.0
+ASKING = Threads("ready", 1, SECONDS)
 
 
 class HealthMiddleware:
@@ -64,7 +65,7 @@ def _ask_database() -> None:
             raise DatabaseError
 
 
-_ask_database_here = in_database(_ask_database, Threads("ready", 1, SECONDS))
+_ask_database_here = in_database(_ask_database, ASKING)
 
 
 async def _ask_layer() -> None:

@@ -60,6 +60,7 @@ def refusal_of(done: "subprocess.CompletedProcess[str]") -> str:
         ("SOCKETS_PER_SESSION", "0", "SOCKETS_PER_SESSION=off"),
         ("SOCKETS_PER_ADDRESS", "many", "SOCKETS_PER_ADDRESS=off"),
         ("SOCKETS_PER_PROCESS", "1.5", "SOCKETS_PER_PROCESS=off"),
+        ("SOCKETS_PER_PROCESS", "99999999", "raise the limit (LimitNOFILE="),
         ("ORIGINS", "video.example", "https://video.example"),
         ("DATA_DIR", "/proc/nowhere", "a folder that can"),
     ],

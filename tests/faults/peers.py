@@ -226,3 +226,23 @@ def drip_body(port: int, slug: str) -> Awaitable[float]:
         "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 5000\r\n\r\nbody="
     )
     return dripping(port, head.encode(), b"a")
+
+
+# --- Peers that do not take their answer --------------------------------------------------------
+
+
+async def takes_nothing(port: int, path: str, most: float = 60.0) -> float:
+    """Ask for a large file and read none of it: how long until the server gives up."""
+    connection = socket.socket()
+    connection.setblocking(False)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(connection, ("127.0.0.1", port))
+    await loop.sock_sendall(connection, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    started = time.monotonic()
+    with connection:
+        while time.monotonic() - started < most:
+            await asyncio.sleep(0.5)
+            if connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                return time.monotonic() - started
+    return float("inf")
