@@ -14,6 +14,7 @@ says when that is.
 
 import asyncio
 import socket
+import struct
 from collections import Counter
 from contextlib import suppress
 from typing import Any, ClassVar
@@ -106,6 +107,8 @@ class BoundedServer(TCPServer):
         if self.writer.transport.is_closing() and self.tcp.fileno() < 0:
             return
         if self.is_not_reading(now):
+            # With nothing left behind in the kernel, which would go on offering it.
+            self.tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.writer.transport.abort()
 
     def is_not_reading(self, now: float) -> bool:
