@@ -152,5 +152,12 @@ class StreamInline(admin.StackedInline[Stream, Any]):
         return False  # every video has its stream from its first save on
 
 
-# `videos` knows nothing of comments, so the inline is put in from here.
+# `videos` knows nothing of comments, so this is put in from here.
 VideoAdmin.inlines = [*VideoAdmin.inlines, StreamInline]
+VideoAdmin.gone_with = [
+    *VideoAdmin.gone_with,
+    (
+        str(Comment._meta.verbose_name_plural),
+        lambda videos: Comment.objects.filter(stream__video__in=videos).count(),
+    ),
+]

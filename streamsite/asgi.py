@@ -19,18 +19,22 @@ from channels.sessions import CookieMiddleware, SessionMiddleware
 
 from comments.admission import Admission, StrictOrigin
 from comments.routing import application as comment_sockets
-from streamsite import websocket
+from streamsite import connection, websocket
 from streamsite.bodies import BoundedBodies
+from streamsite.cookies import CleanCookies
 from streamsite.lifespan import Lifespan
 
+connection.install()
 websocket.install()
 
 application: Any = ProtocolTypeRouter(
     {
-        "http": BoundedBodies(django_application),
+        "http": CleanCookies(BoundedBodies(django_application)),
         # Channels' AuthMiddlewareStack in its parts: Admission needs the cookies before the rest.
         # Its last is left out: the consumer asks who is behind a session, for many at once.
-        "websocket": StrictOrigin(CookieMiddleware(Admission(SessionMiddleware(comment_sockets)))),
+        "websocket": StrictOrigin(
+            CleanCookies(CookieMiddleware(Admission(SessionMiddleware(comment_sockets))))
+        ),
         "lifespan": Lifespan(),
     }
 )

@@ -1,7 +1,7 @@
 """Videos in the admin: where they are made, made live, and ended."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.admin import ModelAdmin
@@ -61,6 +61,8 @@ class VideoAdmin(VideoModelAdmin):
     readonly_fields = ("created_at",)
     actions = ("make_live", "end")
     formfield_overrides = {FileField: {"widget": FileWidget}}
+    # What other apps delete with videos: a name in the plural, and how many there are.
+    gone_with: ClassVar[list[tuple[str, Callable[[list[Video]], int]]]] = []
     fieldsets = (
         (None, {"fields": ("title", "slug", "description")}),
         (
@@ -86,6 +88,19 @@ class VideoAdmin(VideoModelAdmin):
             },
         ),
     )
+
+    def get_deleted_objects(
+        self, objs: Sequence[Video] | QuerySet[Video], request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[str]]:
+        """The videos, and how many of everything else go with them: Django would read and list
+        each comment of each."""
+        videos = list(objs)
+        counts = {str(Video._meta.verbose_name_plural): len(videos)}
+        for name, count in self.gone_with:
+            counts[name] = count(videos)
+        refused = [v for v in videos if not self.has_delete_permission(request, v)]
+        needed = {str(Video._meta.verbose_name)} if refused else set()
+        return [str(video) for video in videos], counts, needed, []
 
     def get_inlines(self, request: HttpRequest, obj: Video | None) -> list[Any]:
         """What other apps put in (see comments/admin.py) belongs to a video that exists."""
