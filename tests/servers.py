@@ -366,14 +366,15 @@ class Site:
     def start_valkey(self, port: int | None = None) -> int:
         """Start Valkey (again, on the port that it had); its port."""
         for tries_left in (2, 1, 0):
-            self.valkey = ValkeyServer(port=port or free_port(), data_dir=self.folder / "valkey")
+            valkey = ValkeyServer(port=port or free_port(), data_dir=self.folder / "valkey")
             try:
-                self.valkey.start(SECONDS_TO_START)
+                valkey.start(SECONDS_TO_START)
                 break
             except OSError:  # somebody else took the port since it was found free
                 if port or not tries_left:
                     raise
-        found: int = self.valkey.port
+        self.valkey = valkey
+        found: int = valkey.port
         return found
 
     # --- processes ------------------------------------------------------------------------------
