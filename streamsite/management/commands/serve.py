@@ -21,12 +21,13 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, bind: str | None, **options: Any) -> None:
         where = check_bind("--bind", bind) if bind else settings.BIND
-        if settings.DEBUG and not is_loopback(where):
-            refuse(
-                "DEBUG",
-                f"is on, and shows its error pages to whoever reaches {where}",
-                "DEBUG=off (and SECRET_KEY), or an address of this machine alone",
-            )
+        for address in filter(None, (where, settings.HTTP_BIND)):
+            if settings.DEBUG and not is_loopback(address):
+                refuse(
+                    "DEBUG",
+                    f"is on, and shows its error pages to whoever reaches {address}",
+                    "DEBUG=off (and SECRET_KEY), or an address of this machine alone",
+                )
         try:
             run(where)
         except CannotStartError as error:
