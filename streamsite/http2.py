@@ -15,7 +15,6 @@ They can go when Hypercorn does that; tests/test_http2.py says when.
 
 import asyncio
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from h2.errors import ErrorCodes
@@ -25,7 +24,7 @@ from hypercorn import protocol as hypercorn_protocol
 from hypercorn.events import Closed, Updated
 from hypercorn.events import Event as ConnectionEvent
 from hypercorn.protocol import h2
-from hypercorn.protocol.events import Data, EndBody, Event, Response, StreamClosed
+from hypercorn.protocol.events import Data, EndBody, Event, StreamClosed
 from hypercorn.protocol.h2 import (
     BUFFER_HIGH_WATER,
     BUFFER_LOW_WATER,
@@ -38,9 +37,6 @@ from priority.priority import PriorityError
 from wsproto.connection import ConnectionState
 
 from streamsite.websocket import PING, WAITING_AT_MOST, Frame, LiveStream, Reading
-
-# What concerns one connection alone, and means nothing on a stream (RFC 9113, 8.2.2).
-OF_THE_CONNECTION = {b"connection", b"keep-alive", b"upgrade", b"transfer-encoding"}
 
 
 class Buffer(StreamBuffer):
@@ -149,12 +145,6 @@ class Protocol(H2Protocol):
         if isinstance(event, Closed):
             for buffer in self.stream_buffers.values():
                 await buffer.close()  # nobody is left to wait for room in it
-
-    async def stream_send(self, event: Event) -> None:
-        if isinstance(event, Response):
-            headers = [pair for pair in event.headers if pair[0].lower() not in OF_THE_CONNECTION]
-            event = replace(event, headers=headers)
-        await super().stream_send(event)
 
     async def _handle_events(self, events: list[Any]) -> None:
         for event in events:

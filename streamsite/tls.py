@@ -53,7 +53,7 @@ def certificate(cert: str, key: str) -> Certificate | None:
         return None
     if chain is None or own_key is None:
         missing, given = (cert, key) if chain is None else (key, cert)
-        env.refuse(missing, f"is not set, but {given} is", "both, or neither")
+        env.refuse(given, f"is set, but {missing} is not", "both, or neither")
     found = Certificate(chain, own_key)
     found.put_into(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     return found

@@ -13,7 +13,7 @@ from h2.events import DataReceived, ResponseReceived, StreamEnded, StreamReset
 from h2.settings import SettingCodes, Settings
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, Message, Ping, Pong, TextMessage
-from wsproto.extensions import PerMessageDeflate
+from wsproto.extensions import Extension, PerMessageDeflate
 
 SECONDS = 15.0
 
@@ -71,13 +71,13 @@ class Http2:
         lines = {":method": method, ":scheme": self.scheme, ":path": path}
         lines |= {":authority": f"127.0.0.1:{self.port}"} | (pseudo or {})
         lines |= {name.replace("_", "-"): value for name, value in headers.items()}
-        self.h2.send_headers(found.id, list(lines.items()), end_stream=end)
+        self.h2.send_headers(found.id, [*lines.items()], end_stream=end)
         self.flush()
         return found
 
-    def get(self, path: str, **headers: str) -> Stream:
+    def get(self, path: str) -> Stream:
         """A request and the whole answer."""
-        found = self.request("GET", path, **headers)
+        found = self.request("GET", path)
         self.until(lambda: found.ended or found.reset is not None, f"the answer of {path}")
         return found
 
@@ -113,7 +113,7 @@ class Http2:
         if stream is None:
             return
         if isinstance(event, ResponseReceived):
-            stream.headers = dict(event.headers)
+            stream.headers = {str(name): str(value) for name, value in event.headers}
             stream.status = int(stream.headers[":status"])
         elif isinstance(event, DataReceived):
             stream.body += event.data
@@ -145,7 +145,7 @@ class Http2Socket:
         extension = PerMessageDeflate()
         if agreed := self.stream.headers.get("sec-websocket-extensions"):
             extension.finalize(agreed)
-        extensions = [extension] if agreed else []
+        extensions: list[Extension] = [extension] if agreed else []
         self._frames = Connection(ConnectionType.CLIENT, extensions=extensions)
         self._text = ""
 

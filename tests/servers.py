@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -278,7 +279,8 @@ class Server:
 
     def __init__(self, variables: Mapping[str, str], log: Path, command: list[str]) -> None:
         self.port = int(command[-1].rpartition(":")[2])
-        self.origin = f"http://127.0.0.1:{self.port}"
+        self.is_secure = "TLS_CERT" in variables
+        self.origin = f"{'https' if self.is_secure else 'http'}://127.0.0.1:{self.port}"
         self.log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
@@ -299,7 +301,13 @@ class Server:
 
     def status(self, path: str) -> int | None:
         """The status of a GET; None while nobody answers."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        if self.is_secure:  # who it is others look at; here it only has to answer
+            unverified = ssl._create_unverified_context()  # noqa: S323
+            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                "127.0.0.1", self.port, timeout=5, context=unverified
+            )
+        else:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
             connection.request("GET", path)
             return connection.getresponse().status
