@@ -30,6 +30,7 @@ setup: .venv/.installed
 
 setup-dev: .venv/.installed-dev
 	@bin/setup-chromium
+	@bin/setup-proxies
 
 run: setup
 	@DEBUG=on $(PYTHON) manage.py migrate --verbosity 0
