@@ -5,8 +5,10 @@ import gc
 import logging
 import os
 import signal
+import socket
 import ssl
 import threading
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import uvloop
@@ -122,13 +124,27 @@ async def _serve(config: TlsConfig) -> int:
     loop.set_exception_handler(_without_handshakes)
 
     async def shutdown_trigger() -> None:
+        # Hypercorn listens when it begins to wait for this.
+        tell_supervisor("READY=1")
         await ending.wait()
+        tell_supervisor("STOPPING=1")
         # While Hypercorn stops to accept and waits for what is open, the sockets are closed with
         # 1012: browsers come back by themselves, to another process, and resume.
         closing.add(loop.create_task(fanout.close_all(1012, seconds=DRAIN_SECONDS)))
 
     await hypercorn_serve(app, config, shutdown_trigger=shutdown_trigger)
     return UNFINISHED if in_flight.was_cut or threads.given_up else 0
+
+
+def tell_supervisor(state: str) -> None:
+    """Tell systemd, where it started us with Type=notify (sd_notify(3)), what we are doing."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]  # in the abstract namespace
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.sendto(state.encode(), address)
 
 
 def port_of(bind: str) -> int:

@@ -81,12 +81,12 @@ def environment(folder: Path, **variables: str) -> dict[str, str]:
 
 
 def manage(
-    environment: Mapping[str, str], *arguments: str, seconds: float = 60.0
+    environment: Mapping[str, str], *arguments: str, seconds: float = 60.0, folder: Path = ROOT
 ) -> "subprocess.CompletedProcess[str]":
     """`python manage.py …` in a process of its own; stdout and stderr together in `stdout`."""
     return subprocess.run(
         [sys.executable, "manage.py", *arguments],
-        cwd=ROOT,
+        cwd=folder,
         env=dict(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
