@@ -30,6 +30,7 @@ setup: .venv/.installed
 
 setup-dev: .venv/.installed-dev
 	@bin/setup-chromium
+	@bin/setup-proxies
 
 run: setup
 	@exec env DEBUG=on BIND=$(BIND) $(PYTHON) manage.py serve --demo
@@ -53,6 +54,7 @@ soak: setup-dev
 lock:
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.13 pyproject.toml -o requirements.txt
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.13 pyproject.toml --group dev -o requirements-dev.txt
+	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.13 pyproject.toml --group dev --group bench -o requirements-bench.txt
 
 clean:
 	rm -rf .venv .tools .mypy_cache .pytest_cache .ruff_cache

@@ -51,6 +51,8 @@ def is_allowed(scope: dict[str, Any]) -> bool:
     if settings.TRUSTED_PROXIES:
         forwarded = headers.get(b"x-forwarded-proto")
         secure = secure or forwarded in (["https"], ["wss"])
+    if settings.HTTPS and not secure:
+        return False  # ws:// of a site that is reached by https
     scheme = "https" if secure else "http"
     domain, _port = split_domain_port(hosts[0])
     if not domain or not validate_host(domain, settings.ALLOWED_HOSTS):

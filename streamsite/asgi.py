@@ -19,11 +19,12 @@ from channels.sessions import CookieMiddleware, SessionMiddleware
 
 from comments.admission import Admission, StrictOrigin
 from comments.routing import application as comment_sockets
-from streamsite import websocket
+from streamsite import http2, websocket
 from streamsite.bodies import BoundedBodies
 from streamsite.lifespan import Lifespan
 
 websocket.install()
+http2.install()
 
 application: Any = ProtocolTypeRouter(
     {

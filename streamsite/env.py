@@ -160,6 +160,17 @@ def bind(name: str, *, default: str) -> str:
     return check_bind(name, _read(name) or default)
 
 
+def optional_bind(name: str) -> str | None:
+    """As `bind`; None where it is not set."""
+    value = _read(name)
+    return check_bind(name, value) if value else None
+
+
+def text(name: str) -> str | None:
+    """A value that is checked elsewhere; None where it is not set."""
+    return _read(name)
+
+
 def check_bind(name: str, value: str) -> str:
     """Check HOST:PORT (or `unix:PATH`, `fd://N`), as Hypercorn takes them, and return it."""
     if not re.fullmatch(rf"unix:/.+|fd://[0-9]+|(?:{_HOST}):(?:{_PORT}|0)", value):

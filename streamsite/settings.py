@@ -13,7 +13,7 @@ from django.utils.csp import CSP
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 
-from streamsite import env
+from streamsite import env, tls
 from streamsite.connections import TellingRetry, attentive
 
 django_stubs_ext.monkeypatch()  # makes ModelAdmin[Video] and the like work outside mypy too
@@ -29,8 +29,15 @@ ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[
 BIND = env.bind("BIND", default="127.0.0.1:8000")
 # How many reverse proxies stand before us; each adds one entry at the right of X-Forwarded-For.
 TRUSTED_PROXIES = env.number("TRUSTED_PROXIES", default=0, least=0, most=10, example=1)
+# TLS by this process itself, and a second, plain listener that redirects to it.
+TLS = tls.certificate("TLS_CERT", "TLS_KEY")
+HTTP_BIND = env.optional_bind("HTTP_BIND")
+if HTTP_BIND and not TLS:
+    env.refuse("HTTP_BIND", "is set without TLS_CERT", "TLS_CERT and TLS_KEY too, or only BIND")
 # Whether people reach us by https (here or at a proxy): secure cookies, redirect, HSTS.
-HTTPS = env.flag("HTTPS", default=not DEBUG)
+HTTPS = env.flag("HTTPS", default=not DEBUG or TLS is not None)
+if TLS and not HTTPS:
+    env.refuse("HTTPS", "is off while TLS_CERT is set", "HTTPS=on, or no TLS_CERT and TLS_KEY")
 # With HTTPS. Other subdomains may not be ours to promise anything for.
 HSTS_ALL = env.flag("HSTS_ALL", default=False)
 LOG_LEVEL = env.choice("LOG_LEVEL", default="INFO", allowed=("DEBUG", "INFO", "WARNING", "ERROR"))

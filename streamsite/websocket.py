@@ -27,7 +27,7 @@ from typing import Any
 
 from hypercorn.asyncio import run as asyncio_run
 from hypercorn.asyncio.tcp_server import TCPServer
-from hypercorn.protocol import h2, h11, ws_stream
+from hypercorn.protocol import h11, ws_stream
 from hypercorn.protocol.events import Body, Data, Event, StreamClosed
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.ws_stream import WSStream
@@ -154,14 +154,12 @@ class LiveStream(WSStream):
 
     live: "dict[LiveStream, None]" = {}
     looking: "asyncio.Task[None] | None" = None
+    shares_connection = False  # with other streams (streamsite/http2.py)
     transport: "asyncio.WriteTransport | None" = None
 
     def __init__(self, app: Any, *args: Any, **kwargs: Any) -> None:
         async def with_peer(scope: Any, receive: Any, send: Any, *asgi: Any) -> None:
             self.transport = self._own_transport()
-            if self.transport is None:
-                await _refuse_http2(send)
-                return
             scope["extensions"]["streamsite.peer"] = self
             await app(scope, receive, send, *asgi)
 
@@ -171,9 +169,7 @@ class LiveStream(WSStream):
         self.heard = 0.0
         self.pinged = 0.0
         self.tcp: socket.socket | None = None  # where its kernel's counters can be asked
-        self.watched_since = 0.0  # since when data waits for the peer, 0 while none does
-        self.taken = 0  # bytes that the peer's kernel had acknowledged by then
-        self.waited = 0  # and when it has acknowledged all that waited then
+        self.reading = Reading()
 
     async def handle(self, event: Event) -> None:
         if isinstance(event, Body | Data):
@@ -194,9 +190,9 @@ class LiveStream(WSStream):
         return frames.header is None and not len(frames.buffer)
 
     async def _accept(self, message: Any) -> None:
-        assert self.transport is not None, "the application was not asked otherwise"
+        assert self.transport is not None, "with_peer came before"
         peer = self.transport.get_extra_info("socket")
-        _bound_waiting(peer)
+        _bound_waiting(peer, alone=not self.shares_connection)
         self.tcp = peer if peer.family != socket.AF_UNIX else None
         await super()._accept(message)
         if self.closed:
@@ -234,11 +230,13 @@ class LiveStream(WSStream):
         if self.transport is not None:
             self.transport.abort()
 
-    def _own_transport(self) -> "asyncio.WriteTransport | None":
-        """The socket's own transport; None under HTTP/2, where other streams share it."""
-        protocol = getattr(self.send, "__self__", None)
-        if not isinstance(protocol, H11Protocol):
-            return None
+    def ping(self) -> None:
+        assert self.transport is not None, "it was there at the handshake"
+        self.transport.write(PING)
+
+    def _own_transport(self) -> asyncio.WriteTransport:
+        """The transport of the connection."""
+        protocol: H11Protocol = self.send.__self__  # type: ignore[attr-defined]
         transport: asyncio.WriteTransport = protocol.send.__self__.writer.transport  # type: ignore[attr-defined]
         return transport
 
@@ -251,31 +249,43 @@ class LiveStream(WSStream):
             self.abort()
         elif now - self.pinged >= PING_SECONDS and self.connection.state is ConnectionState.OPEN:
             self.pinged = now
-            self.transport.write(PING)
+            self.ping()
 
     def is_not_reading(self, now: float) -> bool:
-        """Whether data waits for the peer for TAKEN_WITHIN, and it took next to nothing of it.
-
-        A peer far away always has something under way: what counts is whether it takes that.
-        """
-        if self.tcp is None or (waiting := bytes_waiting(self.tcp)) == 0:
-            self.watched_since = 0.0
+        """Whether the peer's kernel takes too little; what it takes is a sign of life, too: its
+        pong may wait behind all that."""
+        if self.tcp is None:
             return False
-        taken = bytes_taken(self.tcp)
-        reads = taken - self.taken >= LEAST_TAKEN
-        if self.watched_since and reads:
-            self.heard = now  # its pong may wait behind all that
-        if self.watched_since and not reads and taken < self.waited:
-            return now - self.watched_since >= TAKEN_WITHIN
-        self.watched_since, self.taken, self.waited = now, taken, taken + waiting
+        waiting = bytes_waiting(self.tcp)
+        taken = bytes_taken(self.tcp) if waiting else 0
+        stalls = self.reading.stalls(now, waiting, taken)
+        if self.reading.is_seen:
+            self.heard = now
+        return stalls
+
+
+class Reading:
+    """Whether a peer takes what waits for it.
+
+    A peer far away always has something under way: what counts is whether it takes that.
+    """
+
+    def __init__(self) -> None:
+        self.is_seen = False  # at the last look
+        self._since = 0.0  # since when data waits for the peer, 0 while none does
+        self._taken = 0  # bytes that it had taken by then
+        self._all = 0  # and when it has taken all that waited then
+
+    def stalls(self, now: float, waiting: int, taken: int) -> bool:
+        """Whether data waits for TAKEN_WITHIN, and the peer took next to nothing of it; from how
+        many bytes wait now and were taken since its beginning."""
+        reads = taken - self._taken >= LEAST_TAKEN
+        self.is_seen = bool(waiting and self._since and reads)
+        if waiting and self._since and not reads and taken < self._all:
+            return now - self._since >= TAKEN_WITHIN
+        self._since = now if waiting else 0.0
+        self._taken, self._all = taken, taken + waiting
         return False
-
-
-async def _refuse_http2(send: Any) -> None:
-    """501: a stream of HTTP/2 shares its connection, so a peer that does not read could not be
-    cut without the others. Browsers are not offered it unless TLS is on here."""
-    await send({"type": "websocket.http.response.start", "status": 501, "headers": []})
-    await send({"type": "websocket.http.response.body", "body": b""})
 
 
 async def _look_at_all() -> None:
@@ -306,11 +316,13 @@ def bytes_taken(peer: socket.socket) -> int:
     return int.from_bytes(info[120:128], sys.byteorder)
 
 
-def _bound_waiting(peer: socket.socket) -> None:
-    """Let the kernel give up a peer that takes nothing in, and keep little for it."""
+def _bound_waiting(peer: socket.socket, *, alone: bool) -> None:
+    """Let the kernel give up a peer that takes nothing in, and keep little for it; a connection
+    that is not for the socket alone may be full of a download, which would be slowed."""
     if peer.family in (socket.AF_INET, socket.AF_INET6):
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_AT_MOST)
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    if alone:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
 
 class QuietServer(TCPServer):
@@ -327,7 +339,6 @@ def install() -> None:
     for module, ours in (
         (ws_stream, SharedDeflate),
         (h11, LiveStream),
-        (h2, LiveStream),
         (asyncio_run, QuietServer),
     ):
         name = ours.__mro__[1].__name__

@@ -80,13 +80,15 @@ class Person:
 
     # --- HTTP -----------------------------------------------------------------------------------
 
+    def connection(self) -> http.client.HTTPConnection:
+        port = self.site.servers[self.server].port
+        return http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+
     def request(
         self, method: str, path: str, body: bytes | None = None, **headers: str
     ) -> Response:
         """One request, as from behind one proxy; redirects are shown, not followed."""
-        connection = http.client.HTTPConnection(
-            "127.0.0.1", self.site.servers[self.server].port, timeout=SECONDS
-        )
+        connection = self.connection()
         sent = {"X-Forwarded-For": self.address}
         if self.cookies:
             sent["Cookie"] = self.cookie_header

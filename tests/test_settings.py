@@ -10,6 +10,7 @@ import pytest
 
 from tests.client import Person
 from tests.conftest import MakeSite
+from tests.faults.tls import Authority
 from tests.servers import (
     ROOT,
     SECONDS_TO_START,
@@ -69,6 +70,8 @@ def refusal_of(done: "subprocess.CompletedProcess[str]") -> str:
         ("ORIGINS", "video.example", "https://video.example"),
         ("HSTS_ALL", "2", "HSTS_ALL=on or HSTS_ALL=off"),
         ("DATA_DIR", "/proc/nowhere", "Write a folder that can be made and written to."),
+        ("HTTP_BIND", "127.0.0.1:8080", "TLS_CERT and TLS_KEY too"),
+        ("TLS_KEY", "/no/key.pem", "is set, but TLS_CERT is not. Write both"),
     ],
 )
 def test_a_value_that_cannot_work_is_refused_with_what_to_write_instead(
@@ -81,6 +84,21 @@ def test_a_value_that_cannot_work_is_refused_with_what_to_write_instead(
     assert says in sentence
     assert sentence.count("\n") == 0
     assert "Write " in sentence
+
+
+def test_certificates_that_do_not_work_are_refused(tmp_path: Path) -> None:
+    own, others = (Authority(tmp_path, name).issue("127.0.0.1") for name in ("own", "others"))
+    words = tmp_path / "words.pem"
+    words.write_text("not PEM")
+
+    def said(cert: Path, key: Path, **variables: str) -> str:
+        given = {"TLS_CERT": str(cert), "TLS_KEY": str(key), "SECRET_KEY": KEY} | variables
+        return refusal_of(manage(environment(tmp_path, **given), "check"))
+
+    assert "TLS_CERT names /no/x.pem, which cannot be read (No such" in said(Path("/no/x.pem"), own)
+    assert "do not work together (KEY_VALUES_MISMATCH)" in said(own, others)
+    assert "do not work together" in said(words, words)
+    assert "HTTPS=on, or no TLS_CERT" in said(own, own, HTTPS="off")
 
 
 def test_every_limit_can_be_off(tmp_path: Path) -> None:

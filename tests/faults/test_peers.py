@@ -27,7 +27,10 @@ def cut_off(
 
     async def try_all() -> list[float]:
         found = await asyncio.gather(
-            peers.silent(port, slug), peers.drip_headers(port), peers.drip_body(port, slug)
+            peers.silent(port, slug),
+            peers.drip_headers(port),
+            peers.drip_body(port, slug),
+            peers.silent_over_http2(port, slug),
         )
         return list(found)
 
@@ -103,7 +106,8 @@ async def test_a_second_signal_ends_a_process_at_once(make_site: MakeSite) -> No
 
 
 def test_silent_and_dripping_peers_are_cut(cut_off: "Future[list[float]]") -> None:
-    silent, headers, body = cut_off.result(80)
+    silent, headers, body, over_http2 = cut_off.result(80)
     assert 20 < silent <= 61, "a live peer answers within 20 s; a dead one is gone within 60"
+    assert 20 < over_http2 <= 61
     assert headers < 40
     assert body < 20

@@ -28,15 +28,17 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, bind: str | None, demo: bool, **options: Any) -> None:
         where = check_bind("--bind", bind) if bind else settings.BIND
-        if settings.DEBUG and not is_loopback(where):
-            refuse(
-                "DEBUG",
-                f"is on, and shows its error pages to whoever reaches {where}",
-                "DEBUG=off (and SECRET_KEY), or an address of this machine alone",
-            )
+        for address in filter(None, (where, settings.HTTP_BIND)):
+            if settings.DEBUG and not is_loopback(address):
+                refuse(
+                    "DEBUG",
+                    f"is on, and shows its error pages to whoever reaches {address}",
+                    "DEBUG=off (and SECRET_KEY), or an address of this machine alone",
+                )
         if demo:
             self._make_demo()
-            self.stdout.write(f"Open http://{where}/ (Ctrl+C ends it)")
+            scheme = "https" if settings.TLS else "http"
+            self.stdout.write(f"Open {scheme}://{where}/ (Ctrl+C ends it)")
         try:
             run(where)
         except CannotStartError as error:
