@@ -1,6 +1,13 @@
 from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
 
 
 class StreamsiteConfig(AppConfig):
     name = "streamsite"
     verbose_name = "Site"
+
+
+class StreamsiteAdminConfig(AdminConfig):
+    """Django's admin, on our site of it (streamsite/adminsite.py)."""
+
+    default_site = "streamsite.adminsite.StreamsiteAdmin"

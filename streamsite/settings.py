@@ -4,6 +4,7 @@ Every variable is documented in the table of docs/settings.md. Without any, the 
 its checkout: DEBUG, SQLite and uploads under `var/`, and the in-memory channel layer.
 """
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,21 +34,27 @@ TRUSTED_PROXIES = env.number("TRUSTED_PROXIES", default=0, least=0, most=10)
 HTTPS = env.flag("HTTPS", default=not DEBUG)
 LOG_LEVEL = env.choice("LOG_LEVEL", default="INFO", allowed=("DEBUG", "INFO", "WARNING", "ERROR"))
 
+# What the site itself has under these; admin may have any other path.
+OWN_PATHS = ("accounts", "healthz", "media", "metrics", "readyz", "static", "videos", "ws")
 ROOT_URLCONF = "streamsite.urls"
 ASGI_APPLICATION = "streamsite.asgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTALLED_APPS = [
-    "streamsite",
+    "streamsite.apps.StreamsiteConfig",
     "videos",
     "comments",
     "channels",
     "django_htmx",
-    "django.contrib.admin",
+    "streamsite.apps.StreamsiteAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
+    "axes",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
     "servestatic",
     "django.contrib.staticfiles",
 ]
@@ -61,9 +68,11 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_otp.middleware.OTPMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 TEMPLATES = [
@@ -173,6 +182,38 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
+# --- Wrong passwords (streamsite/signin.py) ------------------------------------------------------
+
+LOGIN_ATTEMPTS = env.limit("LOGIN_ATTEMPTS", default=5)
+LOGIN_COOLOFF = env.number("LOGIN_COOLOFF", default=900, least=1, most=7 * 24 * 3600)  # seconds
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",  # says no before a password is looked at
+    "django.contrib.auth.backends.ModelBackend",
+]
+AXES_ENABLED = LOGIN_ATTEMPTS is not None
+AXES_FAILURE_LIMIT = LOGIN_ATTEMPTS or 1
+AXES_COOLOFF_TIME = timedelta(seconds=LOGIN_COOLOFF)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+# Who is told to wait 15 minutes waits 15 minutes, also when they try before.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_HANDLER = "streamsite.signin.Attempts"
+AXES_CLIENT_IP_CALLABLE = "streamsite.signin.client_address"
+AXES_CLIENT_STR_CALLABLE = "streamsite.signin.nobody"
+AXES_LOCKOUT_CALLABLE = "streamsite.signin.locked"
+AXES_DISABLE_ACCESS_LOG = True  # who signed in when is nothing that we keep
+AXES_ENABLE_ADMIN = False  # streamsite/admin.py has what there is to see
+AXES_VERBOSE = False
+
+# --- Admin ---------------------------------------------------------------------------------------
+
+ADMIN_PATH = env.url_path("ADMIN_PATH", default="admin/", taken=OWN_PATHS)
+# Beside the password, in admin alone: a code of an app (streamsite/second_factor.py).
+ADMIN_SECOND_FACTOR = env.choice(
+    "ADMIN_SECOND_FACTOR", default="optional", allowed=("off", "optional", "required")
+)
+OTP_TOTP_ISSUER = "Streamsite"
+
 # --- Safety -------------------------------------------------------------------------------------
 
 SECURE_CSP = {
@@ -255,5 +296,7 @@ LOGGING = {
         "django.request": {"level": "ERROR"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
         "channels_redis.pubsub": {"filters": ["redis"]},
+        # A line or more for each sign-in, wrong or right; ours says when a name is locked.
+        "axes": {"level": "ERROR"},
     },
 }
