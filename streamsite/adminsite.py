@@ -115,6 +115,12 @@ class Verify(SecondFactorPage):
 
     template_name = "registration/second_factor.html"
 
+    def get_form(self, form_class: type[CodeForm] | None = None) -> CodeForm:
+        form = super().get_form(form_class)
+        # Here alone: in the set-up it would lead past the QR code.
+        form.fields["code"].widget.attrs["autofocus"] = True
+        return form
+
     def redirected(self, step: Step | None) -> str:
         if step is Step.VERIFY:
             return ""

@@ -28,6 +28,8 @@ DATA_DIR = env.folder("DATA_DIR", default=BASE_DIR / "var")
 SECRET_KEY = env.secret_key("SECRET_KEY", debug=DEBUG, kept_in=DATA_DIR / "secret_key")
 ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 BIND = env.bind("BIND", default="127.0.0.1:8000")
+# How many `serve` run on this database, over all machines: for `check --deploy` alone.
+PROCESSES = env.number("PROCESSES", default=1, least=1, most=100_000)
 # How many reverse proxies stand before us; each adds one entry at the right of X-Forwarded-For.
 TRUSTED_PROXIES = env.number("TRUSTED_PROXIES", default=0, least=0, most=10)
 # Whether people reach us by https (here or at a proxy): secure cookies, redirect, HSTS.

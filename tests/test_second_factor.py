@@ -1,7 +1,5 @@
 """Admin behind a second factor, and under a path of its own."""
 
-import time
-from base64 import b32decode
 from collections.abc import Iterator
 from urllib.parse import quote
 
@@ -9,13 +7,12 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.test.utils import override_settings
-from django_otp.oath import TOTP
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from tests import world
 from tests.client import Person, Response
+from tests.codes import App, forget_wrong_codes
 from tests.conftest import MakeSite
-from tests.page import Element
 from tests.servers import Site
 
 ADMIN = "/back/control-room/"
@@ -29,25 +26,6 @@ def site(make_site_for_module: MakeSite) -> Iterator[Site]:
     assert not found.tracebacks
 
 
-class App:
-    """The app for codes on somebody's phone. A code counts once, so each is a step later."""
-
-    def __init__(self, key: str) -> None:
-        self.totp = TOTP(b32decode(key))
-        self.began = time.time()
-        self.steps = 0
-
-    def code(self) -> str:
-        self.totp.time = self.began + 30 * self.steps
-        self.steps += 1
-        return f"{self.totp.token():06}"
-
-
-def code_of(element: Element | None) -> str:
-    assert element is not None
-    return element.text.replace(" ", "")
-
-
 def submit(person: Person, path: str, code: str) -> Response:
     token = person.get(path).html.having("name", "csrfmiddlewaretoken")
     assert token is not None
@@ -58,7 +36,9 @@ def submit(person: Person, path: str, code: str) -> Response:
 def set_up(person: Person) -> tuple[App, list[str]]:
     page = person.get(SET_UP)
     assert page.status == 200
-    app = App(code_of(page.html.of_class("key")))
+    key = page.html.of_class("key")
+    assert key is not None
+    app = App(key.text)
     done = submit(person, SET_UP, app.code())
     assert done.status == 200, done.text
     codes = done.html.of_class("codes")
@@ -115,11 +95,6 @@ def test_staff_set_a_second_factor_up_before_admin_opens_and_show_it_from_then_o
     assert answer.headers["location"] == ADMIN
     assert "9 are left" in third.get(ADMIN).text
     assert "This code is not right." in submit(Person(site).signed_in(rita), ASK, backup[0]).text
-
-
-def forget_wrong_codes() -> None:
-    """A wrong code costs a wait, which this test is not about."""
-    TOTPDevice.objects.update(throttling_failure_timestamp=None, throttling_failure_count=0)
 
 
 def test_a_lost_second_factor_is_removed_by_a_superuser_or_at_the_command_line(site: Site) -> None:
