@@ -12,11 +12,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from axes.handlers.database import AxesDatabaseHandler
+from axes.helpers import get_client_username
 from axes.models import AccessAttempt
-from axes.signals import user_locked_out
 from django.conf import settings
-from django.db.models.signals import pre_save
-from django.dispatch import receiver
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -28,16 +27,18 @@ from comments.limits import address_of
 logger = logging.getLogger(__name__)
 
 
-def client_address(request: HttpRequest) -> str | None:
+NO_ADDRESS = "::"  # of a unix socket, say; NULL would be no part of what is unique
+
+
+def client_address(request: HttpRequest) -> str:
     """`settings.AXES_CLIENT_IP_CALLABLE`: where a request comes from, as far as can be trusted.
 
     Addresses themselves are not kept here either. The keyed hash that comments have is 128 bits
-    long, and is written as an IPv6 address, since the column takes nothing else. None where there
-    is no address (a unix socket).
+    long, and is written as an IPv6 address, since the column takes nothing else.
     """
     forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "")
     address = address_of({"x-forwarded-for": forwarded}, request.META.get("REMOTE_ADDR") or "")
-    return str(ipaddress.IPv6Address(int(address, 16))) if address else None
+    return str(ipaddress.IPv6Address(int(address, 16))) if address else NO_ADDRESS
 
 
 def nobody(*args: object) -> str:
@@ -46,31 +47,47 @@ def nobody(*args: object) -> str:
 
 
 class Attempts(AxesDatabaseHandler):
-    """One row for a name and an address, whatever browsers the requests claim to be of."""
+    """One row for a name and an address, which counts a try before its password is looked at.
+
+    Axes itself counts the wrong ones afterwards: a thousand that are sent in one moment would all
+    be looked at. It also keeps what browser it was, and the form.
+    """
+
+    def is_locked(self, request: Any, credentials: dict[str, Any] | None = None) -> bool:
+        """Asked once for each try, which counts as a wrong one until it turns out right."""
+        with transaction.atomic():
+            attempt, is_first = AccessAttempt.objects.select_for_update().get_or_create(
+                username=get_client_username(request, credentials),
+                ip_address=request.axes_ip_address,
+                user_agent="",
+                defaults={"failures_since_start": 1, "path_info": request.axes_path_info},
+            )
+            if is_first:
+                return False
+            now = timezone.now()
+            # Long ago; or ahead, from before the clock was set back.
+            if abs(now - attempt.attempt_time) > settings.AXES_COOLOFF_TIME:
+                attempt.failures_since_start = 0
+            if attempt.failures_since_start >= settings.AXES_FAILURE_LIMIT:
+                return True
+            attempt.failures_since_start += 1
+            attempt.attempt_time = now
+            attempt.path_info = request.axes_path_info
+            attempt.save()
+        return False
 
     def user_login_failed(
-        self,
-        sender: object,
-        credentials: dict[str, Any],
-        request: HttpRequest | None = None,
-        **kwargs: Any,
+        self, sender: object, credentials: dict[str, Any], request: Any = None, **kwargs: Any
     ) -> None:
-        if request is not None:
-            request.axes_user_agent = request.axes_http_accept = ""  # type: ignore[attr-defined]
-        super().user_login_failed(sender, credentials, request, **kwargs)
-
-
-@receiver(pre_save, sender=AccessAttempt)
-def forget_the_form(sender: object, instance: AccessAttempt, **kwargs: Any) -> None:
-    """What else was posted is not kept: tokens, and whatever was typed into a wrong box."""
-    instance.get_data = instance.post_data = ""
-
-
-@receiver(user_locked_out)
-def tell(sender: object, request: HttpRequest, **kwargs: Any) -> None:
-    """One line for each lock, not for each try that it turns away."""
-    if failures := getattr(request, "axes_failures_since_start", None):
-        logger.warning("sign-in: a name is locked for an address, %d wrong passwords", failures)
+        self.clean_expired_user_attempts(request, credentials)
+        if not request.axes_locked_out:
+            failures = self.get_failures(request, credentials)
+            if failures < settings.AXES_FAILURE_LIMIT:
+                return
+            # For each lock one line, and none for the tries that it turns away.
+            logger.warning("sign-in: a name is locked for an address, %d wrong passwords", failures)
+            request.axes_locked_out = True
+        request.axes_credentials = credentials  # AxesMiddleware then asks for the page
 
 
 def locked(request: HttpRequest, *args: object) -> HttpResponse:
@@ -84,7 +101,7 @@ def locked(request: HttpRequest, *args: object) -> HttpResponse:
     return response
 
 
-def seconds_left(username: str, address: str | None) -> int:
+def seconds_left(username: str, address: str) -> int:
     """Until this name can be tried again from there; at least 1."""
     attempt = AccessAttempt.objects.filter(username=username, ip_address=address).first()
     if attempt is None:  # it has just run out

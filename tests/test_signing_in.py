@@ -1,6 +1,7 @@
 """Wrong passwords: counted, bounded, and forgotten; nothing of them is in the log."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.test import Client
@@ -83,12 +84,24 @@ def test_tries_that_are_turned_away_do_not_make_the_wait_longer(site: Site) -> N
     assert try_to_sign_in(bea, door, "bea", world.PASSWORD).status == 302
 
 
-def test_the_right_password_clears_the_count(site: Site) -> None:
-    bea = Person(site)
-    assert try_to_sign_in(bea, DOORS[0], "bea", WRONG).status == 200
-    assert len(site.call(attempts_of, "bea", bea.address)) == 1
+def test_of_guesses_that_come_at_once_no_more_are_looked_at(site: Site) -> None:
+    address = new_address()
+    crowd = [Person(site, address=address) for _ in range(6)]
+    with ThreadPoolExecutor(len(crowd)) as threads:
+        answers = list(threads.map(lambda p: try_to_sign_in(p, DOORS[0], "max", WRONG), crowd))
+    assert [answer.status for answer in answers].count(429) >= 5
+    (row,) = site.call(attempts_of, "max", address)
+    assert row["failures_since_start"] == "2"
+
+
+def test_the_right_password_clears_the_count_of_its_own_address(site: Site) -> None:
+    bea, mallory = Person(site), Person(site)
+    for person in (bea, mallory):
+        assert try_to_sign_in(person, DOORS[0], "bea", WRONG).status == 200
+        assert len(site.call(attempts_of, "bea", person.address)) == 1
     assert try_to_sign_in(bea, DOORS[0], "bea", world.PASSWORD).status == 302
     assert site.call(attempts_of, "bea", bea.address) == []
+    assert len(site.call(attempts_of, "bea", mallory.address)) == 1
 
 
 def test_a_header_that_the_proxy_did_not_write_makes_nobody_somebody_else(site: Site) -> None:
