@@ -45,7 +45,9 @@ check: setup-dev
 	git ls-files -z -co --exclude-standard -- 'templates/*.html' | xargs -0 .venv/bin/djade --target-version 6.0 --check
 	$(PYTHON) -m mypy
 	$(PYTHON) manage.py makemigrations --check --dry-run
-	env -i $(REAL_SITE) SECRET_KEY=$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(60))') DATA_DIR=$$(mktemp -d) $(PYTHON) manage.py check --deploy --fail-level WARNING
+	folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	  env -i $(REAL_SITE) SECRET_KEY=$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(60))') DATA_DIR=$$folder \
+	  $(PYTHON) manage.py check --deploy --fail-level WARNING
 	$(PYTHON) manage.py vendor
 
 test: check

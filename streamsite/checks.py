@@ -49,7 +49,7 @@ def debug_is_off(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 def key_is_secret(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """Whoever has the key can sign in as anybody."""
     made = settings.DATA_DIR / "secret_key"
-    if made.exists() and made.read_text().strip() == settings.SECRET_KEY:
+    if os.access(made, os.R_OK) and made.read_text().strip() == settings.SECRET_KEY:
         problem = f"SECRET_KEY is the one of development, which lies in {made}."
     elif FROM_EXAMPLES.search(settings.SECRET_KEY) or len(set(settings.SECRET_KEY)) < 16:
         problem = "SECRET_KEY looks like one out of an example, which others know."
