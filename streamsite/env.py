@@ -113,6 +113,19 @@ def choice(name: str, *, default: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
+def url_path(name: str, *, default: str, taken: tuple[str, ...]) -> str:
+    """Where a part of the site is: `control-room/`, without slash in front and with one behind.
+
+    `taken` are the first parts of paths that the site has for something else.
+    """
+    path = (_read(name) or default).strip("/")
+    if not re.fullmatch(r"[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*", path):
+        refuse(name, f"is {path!r}", f"letters, digits, - and _, as in {name}=control-room/")
+    if path.partition("/")[0].lower() in taken:
+        refuse(name, f"is {path!r}, where the site has other pages", f"{name}=control-room/")
+    return f"{path}/"
+
+
 def folder(name: str, *, default: Path) -> Path:
     """A folder this process can write to; made when it does not exist."""
     path = Path(_read(name) or default)

@@ -4,6 +4,7 @@ Every variable is documented in the table of docs/settings.md. Without any, the 
 its checkout: DEBUG, SQLite and uploads under `var/`, and the in-memory channel layer.
 """
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ DATA_DIR = env.folder("DATA_DIR", default=BASE_DIR / "var")
 SECRET_KEY = env.secret_key("SECRET_KEY", debug=DEBUG, kept_in=DATA_DIR / "secret_key")
 ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 BIND = env.bind("BIND", default="127.0.0.1:8000")
+# How many `serve` run on this database, over all machines: for `check --deploy` alone.
+PROCESSES = env.number("PROCESSES", default=1, least=1, most=100_000, example=4)
 # How many reverse proxies stand before us; each adds one entry at the right of X-Forwarded-For.
 TRUSTED_PROXIES = env.number("TRUSTED_PROXIES", default=0, least=0, most=10, example=1)
 # TLS by this process itself, and a second, plain listener that redirects to it.
@@ -42,21 +45,27 @@ if TLS and not HTTPS:
 HSTS_ALL = env.flag("HSTS_ALL", default=False)
 LOG_LEVEL = env.choice("LOG_LEVEL", default="INFO", allowed=("DEBUG", "INFO", "WARNING", "ERROR"))
 
+# What the site itself has under these; admin may have any other path.
+OWN_PATHS = ("accounts", "healthz", "media", "metrics", "readyz", "static", "videos", "ws")
 ROOT_URLCONF = "streamsite.urls"
 ASGI_APPLICATION = "streamsite.asgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTALLED_APPS = [
-    "streamsite",
+    "streamsite.apps.StreamsiteConfig",
     "videos",
     "comments",
     "channels",
     "django_htmx",
-    "django.contrib.admin",
+    "streamsite.apps.StreamsiteAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
+    "axes",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
     "servestatic",
     "django.contrib.staticfiles",
 ]
@@ -70,9 +79,11 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_otp.middleware.OTPMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 TEMPLATES = [
@@ -182,6 +193,39 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
+# --- Wrong passwords (streamsite/signin.py) ------------------------------------------------------
+
+LOGIN_ATTEMPTS = env.limit("LOGIN_ATTEMPTS", default=5)
+# In seconds.
+LOGIN_COOLOFF = env.number("LOGIN_COOLOFF", default=900, least=1, most=7 * 24 * 3600, example=900)
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",  # says no before a password is looked at
+    "django.contrib.auth.backends.ModelBackend",
+]
+AXES_ENABLED = LOGIN_ATTEMPTS is not None
+AXES_FAILURE_LIMIT = LOGIN_ATTEMPTS or 1
+AXES_COOLOFF_TIME = timedelta(seconds=LOGIN_COOLOFF)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+# Who is told to wait 15 minutes waits 15 minutes, also when they try before.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_HANDLER = "streamsite.signin.Attempts"
+AXES_CLIENT_IP_CALLABLE = "streamsite.signin.client_address"
+AXES_CLIENT_STR_CALLABLE = "streamsite.signin.nobody"
+AXES_LOCKOUT_CALLABLE = "streamsite.signin.locked"
+AXES_DISABLE_ACCESS_LOG = True  # who signed in when is nothing that we keep
+AXES_ENABLE_ADMIN = False  # streamsite/admin.py has what there is to see
+AXES_VERBOSE = False
+
+# --- Admin ---------------------------------------------------------------------------------------
+
+ADMIN_PATH = env.url_path("ADMIN_PATH", default="admin/", taken=OWN_PATHS)
+# Beside the password, in admin alone: a code of an app (streamsite/second_factor.py).
+ADMIN_SECOND_FACTOR = env.choice(
+    "ADMIN_SECOND_FACTOR", default="optional", allowed=("off", "optional", "required")
+)
+OTP_TOTP_ISSUER = "Streamsite"
+
 # --- Safety -------------------------------------------------------------------------------------
 
 SECURE_CSP = {
@@ -263,5 +307,7 @@ LOGGING = {
         "django.request": {"level": "ERROR"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
         "channels_redis.pubsub": {"filters": ["redis"]},
+        # A line or more for each sign-in, wrong or right; ours says when a name is locked.
+        "axes": {"level": "ERROR"},
     },
 }

@@ -1,3 +1,4 @@
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.views import LogoutView
 from django.urls import include, path
@@ -12,5 +13,5 @@ urlpatterns = [
     path("accounts/signup/", views.SignUp.as_view(), name="signup"),
     path("accounts/password/", views.ChangePassword.as_view(), name="password_change"),
     path("media/<path:path>", views.media, name="media"),
-    path("admin/", admin.site.urls),
+    path(settings.ADMIN_PATH, admin.site.urls),
 ]

@@ -34,6 +34,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_safe
 from django.views.generic import FormView
 
+from comments.identity import MODEL_BACKEND
 from streamsite.forms import ChangePasswordForm, SignInForm, SignUpForm
 from videos.files import POSTER_TYPES, VIDEO_TYPES, extension
 
@@ -70,7 +71,7 @@ class SignUp(RedirectURLMixin, SignUpView):
         return super().get_context_data(next=self.get_redirect_url(), **kwargs)
 
     def form_valid(self, form: SignUpForm) -> HttpResponse:
-        login(self.request, form.save())
+        login(self.request, form.save(), backend=MODEL_BACKEND)
         return super().form_valid(form)
 
 

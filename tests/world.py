@@ -10,7 +10,7 @@ from typing import Any
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.models import Permission, User
 from django.contrib.sessions.backends.base import VALID_KEY_CHARS
-from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.backends.cached_db import SessionStore
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 from django.utils.crypto import get_random_string
@@ -118,6 +118,18 @@ def viewer_of(handle: str) -> dict[str, Any]:
     viewer = Viewer.objects.get(handle=handle)
     account = viewer.user.get_username() if viewer.user else None
     return {"pk": viewer.pk, "name": viewer.name, "account": account}
+
+
+def session_of(username: str) -> str:
+    """The key of a new session in which the account is signed in; no password is hashed for it."""
+    user = User.objects.get(username=username)
+    session = SessionStore()
+    session[SESSION_KEY] = str(user.pk)
+    session[BACKEND_SESSION_KEY] = MODEL_BACKEND
+    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    session.create()
+    assert session.session_key is not None
+    return session.session_key
 
 
 def end_session(key: str) -> None:

@@ -390,6 +390,13 @@ def test_axe_finds_nothing_where_a_moderator_works(enter: Enter) -> None:
     axe_finds_nothing(mona)
 
 
+def test_axe_finds_nothing_where_staff_set_up_the_second_factor(enter: Enter) -> None:
+    root = enter("root")
+    root.go("/admin/second-factor/setup/")
+    expect(root.page.get_by_role("img", name="QR code of the key")).to_be_visible()
+    axe_finds_nothing(root)
+
+
 def test_axe_finds_nothing_where_names_have_every_colour(
     enter: Enter, site: Site, slug: str
 ) -> None:
