@@ -48,6 +48,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
+    "django_tasks_db",
     "servestatic",
     "django.contrib.staticfiles",
 ]
@@ -146,6 +147,12 @@ if REDIS:
 else:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
+# --- Background work (comments/jobs) ------------------------------------------------------------
+
+TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
+EXPORT_DIR = DATA_DIR / "exports"  # not among the uploads: who may load them is asked each time
+EXPORT_HOURS = env.number("EXPORT_HOURS", default=24, least=1, most=720)
 
 # --- The stream's limits (rules themselves: comments/limits.py) ---------------------------------
 

@@ -6,8 +6,21 @@ The doors (socket, form, admin, command) parse, call one of these, and show the 
 """
 
 from comments.services.common import Held, busy
+from comments.services.jobs import cancel_job, request_job
 from comments.services.moderation import remove, restore
 from comments.services.naming import rename
 from comments.services.posting import Draft, parse_key, post, post_many
 
-__all__ = ["Draft", "Held", "busy", "parse_key", "post", "post_many", "remove", "rename", "restore"]
+__all__ = [
+    "Draft",
+    "Held",
+    "busy",
+    "cancel_job",
+    "parse_key",
+    "post",
+    "post_many",
+    "remove",
+    "rename",
+    "request_job",
+    "restore",
+]
