@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from comments import report
 from comments.jobs import exports
 from comments.jobs.attempt import Work
 from comments.models import Job
@@ -10,4 +11,5 @@ WORKS: Mapping[str, Work] = {
     Job.Kind.CSV: exports.csv_file,
     Job.Kind.JSONL: exports.json_lines,
     Job.Kind.VTT: exports.web_vtt,
+    Job.Kind.REPORT: report.compute,
 }
