@@ -197,10 +197,10 @@ class Plot:
 
 
 def nice(most: int) -> int:
-    """The top of the axis: 2, 4, 6 or 10 times a power of ten, not below; so its half is whole."""
+    """The top of the axis: an even number times a power of ten, not below; its half is whole."""
     size = 1
     while True:
-        for factor in (2, 4, 6, 10):
+        for factor in (2, 4, 6, 8, 10):
             if most <= factor * size:
                 return factor * size
         size *= 10

@@ -4,12 +4,14 @@ These run where the data is: in the tests' own process, or in a Site's (`site.ca
 so they take and return plain values only.
 """
 
+import uuid
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import Permission, User
 from django.contrib.sessions.models import Session
 
-from comments.models import Comment, Stream, Viewer
+from comments.models import Comment, Job, Stream, Viewer
 from videos.models import Video
 
 PASSWORD = "a-long-enough-phrase-7"
@@ -114,3 +116,46 @@ def viewer_of(handle: str) -> dict[str, Any]:
 
 def end_session(key: str) -> None:
     Session.objects.filter(session_key=key).delete()
+
+
+def set_moderator(slug: str, username: str, *, moderates: bool) -> None:
+    stream, user = Stream.objects.get(video__slug=slug), User.objects.get(username=username)
+    (stream.moderators.add if moderates else stream.moderators.remove)(user)
+
+
+def write_many(slug: str, count: int, seconds: float = 0.01) -> None:
+    """Comments as if posted one after another since the video's start, `seconds` apart."""
+    stream = Stream.objects.select_related("video").get(video__slug=slug)
+    author, began = Viewer.objects.create(), stream.video.started_at
+    assert began is not None
+    first = stream.advance(count) - count + 1
+    Comment.objects.bulk_create(
+        [
+            Comment(
+                stream=stream,
+                number=number,
+                change=number,
+                author=author,
+                author_name=f"Writer {number % 7}",
+                key=uuid.uuid4(),
+                body=f"comment {number}",
+                posted_at=began + timedelta(seconds=number * seconds),
+            )
+            for number in range(first, first + count)
+        ],
+        batch_size=5000,
+    )
+
+
+def jobs_of(slug: str) -> list[dict[str, Any]]:
+    fields = ("pk", "kind", "state", "attempts", "done", "total", "file", "size", "problem")
+    jobs = Job.objects.filter(stream__video__slug=slug).order_by("pk")
+    return [dict(zip(fields, row, strict=True)) for row in jobs.values_list(*fields)]
+
+
+def age_job(pk: int, **hours: float) -> None:
+    """Set times of a job back, as if so many hours had passed."""
+    job = Job.objects.get(pk=pk)
+    for field, by in hours.items():
+        setattr(job, field, getattr(job, field) - timedelta(hours=by))
+    job.save(update_fields=list(hours))
