@@ -70,7 +70,8 @@ def rows_by_sql(stream: Stream) -> list[tuple[Any, ...]]:
             " WHERE c.stream_id = %s ORDER BY c.number",
             [stream.pk],
         )
-        return cursor.fetchall()
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+    return found
 
 
 # --- contents -------------------------------------------------------------------------------------

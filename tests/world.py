@@ -10,6 +10,7 @@ from typing import Any
 
 from django.contrib.auth.models import Permission, User
 from django.contrib.sessions.models import Session
+from django.db.models import F
 
 from comments.models import Comment, Job, Stream, Viewer
 from videos.models import Video
@@ -159,3 +160,9 @@ def age_job(pk: int, **hours: float) -> None:
     for field, by in hours.items():
         setattr(job, field, getattr(job, field) - timedelta(hours=by))
     job.save(update_fields=list(hours))
+
+
+def age_comments(slug: str, last: int, days: int) -> None:
+    """Set the comments up to number `last` back, as if they had been posted so many days ago."""
+    comments = Comment.objects.filter(stream__video__slug=slug, number__lte=last)
+    comments.update(posted_at=F("posted_at") - timedelta(days=days))

@@ -1,6 +1,6 @@
 """Videos in the admin: where they are made, made live, and ended."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
@@ -51,7 +51,7 @@ class VideoAdmin(VideoModelAdmin):
     ordering = ("-created_at",)
     prepopulated_fields = {"slug": ("title",)}
     readonly_fields = ("created_at",)
-    actions = ("make_live", "end")
+    actions: Sequence[Any] = ("make_live", "end")
     fieldsets = (
         (None, {"fields": ("title", "slug", "description")}),
         (
