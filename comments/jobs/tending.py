@@ -1,13 +1,18 @@
 """What a worker does beside its jobs: it shows that it lives, and takes care of lost ones."""
 
+import itertools
 import logging
 import threading
+from collections.abc import Callable
 
 from django.db import close_old_connections
 
-from comments.jobs import attempt, queue
+from comments.jobs import attempt, posters, queue
 
 logger = logging.getLogger(__name__)
+
+
+BEATS_TO_POSTERS = 15  # half a minute between two looks for posters that nobody asked for
 
 
 class Tender(threading.Thread):
@@ -18,13 +23,21 @@ class Tender(threading.Thread):
         self._ending = threading.Event()
 
     def run(self) -> None:
-        while not self._ending.wait(queue.BEAT_SECONDS):
+        for beat in itertools.count():
+            if self._ending.is_set():
+                return
+            self._tend(attempt.beat, queue.reclaim)
+            if beat % BEATS_TO_POSTERS == 0:
+                self._tend(posters.request_missing)
+            self._ending.wait(queue.BEAT_SECONDS)
+
+    def _tend(self, *cares: Callable[[], object]) -> None:
+        for care in cares:
             try:
                 close_old_connections()
-                attempt.beat()
-                queue.reclaim()
+                care()
             except Exception as error:
-                logger.warning("jobs are not tended: %s: %s", type(error).__name__, error)
+                logger.warning("%s: %s: %s", care.__name__, type(error).__name__, error)
             finally:
                 close_old_connections()
 

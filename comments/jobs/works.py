@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from comments import report
-from comments.jobs import exports
+from comments.jobs import exports, posters
 from comments.jobs.attempt import Work
 from comments.models import Job
 
@@ -12,4 +12,5 @@ WORKS: Mapping[str, Work] = {
     Job.Kind.JSONL: exports.json_lines,
     Job.Kind.VTT: exports.web_vtt,
     Job.Kind.REPORT: report.compute,
+    Job.Kind.POSTER: posters.make,
 }
