@@ -62,6 +62,8 @@ def refusal_of(done: "subprocess.CompletedProcess[str]") -> str:
         ("SOCKETS_PER_PROCESS", "1.5", "SOCKETS_PER_PROCESS=off"),
         ("ORIGINS", "video.example", "https://video.example"),
         ("DATA_DIR", "/proc/nowhere", "a folder that can"),
+        ("EXPORT_HOURS", "0", "a whole number from 1 to 720"),
+        ("FFMPEG", "/no/ffmpeg", "FFMPEG=off"),
     ],
 )
 def test_a_value_that_cannot_work_is_refused_with_what_to_write_instead(

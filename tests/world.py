@@ -166,3 +166,10 @@ def age_comments(slug: str, last: int, days: int) -> None:
     """Set the comments up to number `last` back, as if they had been posted so many days ago."""
     comments = Comment.objects.filter(stream__video__slug=slug, number__lte=last)
     comments.update(posted_at=F("posted_at") - timedelta(days=days))
+
+
+def set_job(slug: str, **fields: Any) -> None:
+    """How the latest job of a video stands, as its worker would have it."""
+    latest = Job.objects.filter(stream__video__slug=slug).order_by("-pk").first()
+    assert latest is not None
+    Job.objects.filter(pk=latest.pk).update(**fields)
