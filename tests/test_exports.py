@@ -1,15 +1,19 @@
 """What an export holds, row by row as the database has it; who may ask; one worker at a time."""
 
+import asyncio
 import csv
 import io
 import json
 import re
 import uuid
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
+from channels.layers import get_channel_layer
 from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
@@ -18,7 +22,7 @@ from pytest_django.fixtures import Settings
 from comments import services
 from comments.errors import Code, Refused
 from comments.identity import Actor
-from comments.jobs import attempt, exports, queue
+from comments.jobs import attempt, bell, exports, queue
 from comments.jobs.attempt import Attempt
 from comments.jobs.works import WORKS
 from comments.models import Comment, Job, Stream
@@ -183,6 +187,22 @@ def test_who_moderates_no_more_when_the_turn_comes_is_given_nothing(
     assert (job.state, job.file, job.problem) == ("failed", "", attempt.NOT_ALLOWED)
 
 
+async def test_the_requesters_group_hears_of_it(mona: Actor, max: Actor, stream: Stream) -> None:
+    layer = get_channel_layer()
+    assert layer is not None
+    channel, other = await layer.new_channel(), await layer.new_channel()
+    for actor, name in ((mona, channel), (max, other)):
+        assert actor.user is not None
+        await layer.group_add(bell.group_name(actor.user.pk), name)
+    job = await sync_to_async(services.request_job)(mona, stream.pk, "csv")
+    async with asyncio.timeout(5):
+        heard = await layer.receive(channel)
+    assert heard["job"] == asdict(bell.JobState.of(job))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await layer.receive(other)
+
+
 # --- one worker at a time -------------------------------------------------------------------------
 
 
@@ -237,14 +257,20 @@ def test_a_worker_that_was_given_up_and_wakes_writes_nothing_more(
     assert queue.reclaim() == 1
     assert queue.reclaim() == 0
     assert not frozen.part.exists()
-    frozen.part.write_text("whole")  # it wakes, and goes on
+    # Another is at the job already when the first one wakes, and goes on.
+    Job.objects.filter(pk=job.pk).update(state="running")
+    frozen.part.write_text("whole")
     frozen.fail("wrong")
+    frozen.give_back(counted=True)
     with pytest.raises(attempt.NotWantedError):
         frozen.step(1, 2)
     with pytest.raises(attempt.NotWantedError):
         frozen.finish(None, "csv")
     assert not list(settings.EXPORT_DIR.glob(f"{frozen.task_id}.csv"))
-    again = work(Job.objects.get(pk=job.pk))
+    standing = Job.objects.get(pk=job.pk)
+    assert (standing.state, standing.attempts, standing.problem) == ("running", 2, "")
+    Job.objects.filter(pk=job.pk).update(state="queued")
+    again = work(standing)
     assert (again.state, again.attempts, again.done) == ("done", 2, len(WORDS))
 
 

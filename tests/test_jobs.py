@@ -3,12 +3,12 @@
 import os
 import re
 import signal
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests import world
@@ -19,9 +19,10 @@ from tests.servers import Site, wait_for
 
 @pytest.fixture(scope="module")
 def site(make_site_for_module: MakeSite) -> Iterator[Site]:
-    """Server and worker, as `make run` starts them."""
+    """Server and worker, as `make run` starts them, but on PostgreSQL and Valkey; on SQLite workers
+    are tried in tests/test_exports.py and tests/browser/test_desk.py."""
     run = ("manage.py", "run", "--bind", "{bind}")
-    found = make_site_for_module(command=run, RATE_VIEWER="off")
+    found = make_site_for_module(command=run, backend="postgres", RATE_VIEWER="off")
     yield found
     assert not found.tracebacks
 
@@ -163,11 +164,12 @@ def test_a_worker_killed_in_its_job_loses_nothing(site: Site, slug: str, mona: P
     site.call(world.write_many, slug, 60_000, 0.01)
     running = children(site)
     asks_for(mona, slug, "jsonl")
-    with closing(sqlite3.connect(site.folder / "site.sqlite3", timeout=5)) as database:
+    with closing(psycopg.connect(site.variables["DATABASE_URL"], autocommit=True)) as database:
 
         def state() -> tuple[str, int]:
             query = "SELECT state, attempts FROM comments_job ORDER BY id DESC LIMIT 1"
-            found: tuple[str, int] = database.execute(query).fetchone()
+            found: tuple[str, int] | None = database.execute(query).fetchone()
+            assert found is not None
             return found
 
         wait_for(lambda: state()[0] == "running", "a job under way")
@@ -178,11 +180,9 @@ def test_a_worker_killed_in_its_job_loses_nothing(site: Site, slug: str, mona: P
         assert len(list(exports.glob("*.part"))) == 1
 
         # As if it had been dead for as long as it takes to be found so.
-        with database:
-            database.execute(
-                "UPDATE comments_job SET beat_at = datetime('now', '-1 minute')"
-                " WHERE state = 'running'"
-            )
+        database.execute(
+            "UPDATE comments_job SET beat_at = now() - interval '1 minute' WHERE state = 'running'"
+        )
         site.start_server()
         running = children(site)
         wait_for(lambda: state() == ("running", 2), "the job to be taken up")

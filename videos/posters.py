@@ -84,14 +84,12 @@ def images(content: bytes) -> Iterator[tuple[tuple[int, int], bytes]]:
         raise PosterError(TOO_LARGE) from None
     except (OSError, SyntaxError, ValueError):
         raise PosterError(NO_IMAGE) from None
-    # A picture of its own: what the opened one carries beside its pixels does not come along.
-    bare = Image.new(picture.mode, picture.size)
-    bare.paste(picture)
-    widest = min(bare.width, WIDTHS[-1])
+    widest = min(picture.width, WIDTHS[-1])
     for width in sorted({*(width for width in WIDTHS if width < widest), widest}):
-        size = (width, max(1, round(bare.height * width / bare.width)))
+        size = (width, max(1, round(picture.height * width / picture.width)))
         file = io.BytesIO()
-        bare.resize(size, Image.Resampling.LANCZOS).save(file, "WEBP", quality=QUALITY)
+        # Into a WebP Pillow writes no metadata but what it is handed here.
+        picture.resize(size, Image.Resampling.LANCZOS).save(file, "WEBP", quality=QUALITY)
         yield size, file.getvalue()
 
 
