@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import regex
+from django.db.models import Count
 from django.utils import timezone
 
 from comments.jobs.attempt import Attempt
@@ -48,11 +49,12 @@ def compute(attempt: Attempt) -> tuple[Mapping[str, Any], str]:
     total, done, last = comments.count(), 0, 0
     attempt.step(0, total)
     tally = Tally(stream.video.started_at)
+    people = comments.aggregate(people=Count("author", distinct=True))["people"]
     while True:
         piece = list(
             comments.filter(number__gt=last)
             .order_by("number")
-            .values_list("number", "posted_at", "state", "author_id", "removed_by", "body")[:PIECE]
+            .values_list("number", "posted_at", "state", "removed_by", "body")[:PIECE]
         )
         for row in piece:
             tally.add(*row)
@@ -62,7 +64,7 @@ def compute(attempt: Attempt) -> tuple[Mapping[str, Any], str]:
         done += len(piece)
         attempt.step(done, total)
     attempt.job.total = total
-    return tally.result(), ""
+    return {"people": people} | tally.result(), ""
 
 
 class Tally:
@@ -76,16 +78,12 @@ class Tally:
         self.minutes: Counter[int] = Counter()
         self.removed: Counter[int] = Counter()
         self.latest: dict[int, int] = {}  # minute -> its last comment's number
-        self.people: set[int] = set()
         self.removers: Counter[str] = Counter()
         self.words: Counter[str] = Counter()
         self.comments = 0
 
-    def add(
-        self, number: int, at: datetime, state: str, author: int, removed_by: str, body: str
-    ) -> None:
+    def add(self, number: int, at: datetime, state: str, removed_by: str, body: str) -> None:
         self.comments += 1
-        self.people.add(author)
         if self.origin is None:
             self.origin = at
         minute = int((at - self.origin).total_seconds() // 60)
@@ -116,7 +114,6 @@ class Tally:
             "has_clock": self.has_clock,
             "comments": self.comments,
             "before": self.before,
-            "people": len(self.people),
             "removed": self.removers.total(),
             "removers": self.removers.most_common(10),
             "step": step,

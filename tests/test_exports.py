@@ -19,7 +19,7 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from comments import services
+from comments import limits, services
 from comments.errors import Code, Refused
 from comments.identity import Actor
 from comments.jobs import attempt, bell, exports, queue
@@ -176,6 +176,20 @@ def test_the_same_request_again_is_the_same_job_until_it_is_done(
     assert len(others | {job.pk}) == 3
     work(job)
     assert services.request_job(mona, written.pk, "csv") != job
+
+
+def test_nobody_fills_the_disk_with_jobs(
+    stream: Stream, mona: Actor, root: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "JOBS_PER_HOUR", 2)
+    jobs = [services.request_job(mona, stream.pk, kind) for kind in ("csv", "jsonl")]
+    with pytest.raises(Refused) as refused:
+        services.request_job(mona, stream.pk, "report")
+    assert refused.value.code == Code.TOO_FAST
+    assert services.request_job(mona, stream.pk, "csv") == jobs[0]  # which is no new one
+    services.request_job(root, stream.pk, "report")
+    world.age_job(jobs[0].pk, created_at=1.01)
+    services.request_job(mona, stream.pk, "report")
 
 
 def test_who_moderates_no_more_when_the_turn_comes_is_given_nothing(

@@ -4,6 +4,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from comments import limits
 from comments.errors import Code, Refused
 from comments.identity import Actor
 from comments.jobs import bell, queue
@@ -18,7 +19,7 @@ def request_job(actor: Actor, stream_id: int, kind: object) -> Job:
     """Have a worker make an export or a report of a video's comments. Asked for again before it is
     done, it is the same job.
 
-    Refused: not_found, not_allowed, malformed.
+    Refused: not_found, not_allowed, malformed, too_fast.
     """
     stream = _moderated(actor, stream_id)
     if kind not in REQUESTABLE:
@@ -26,15 +27,18 @@ def request_job(actor: Actor, stream_id: int, kind: object) -> Job:
     if kind == Job.Kind.VTT and stream.video.started_at is None:
         sentence = _("WebVTT follows the video's clock, and this video has not started yet.")
         raise Refused(Code.NOT_ALLOWED, sentence)
-    return enter(stream, str(kind), actor.user.pk if actor.user else None)
+    assert actor.user is not None, "who moderates has an account"
+    return enter(stream, str(kind), actor.user.pk, limited=True)
 
 
-def enter(stream: Stream, kind: str, requester_id: int | None) -> Job:
+def enter(stream: Stream, kind: str, requester_id: int | None, *, limited: bool = False) -> Job:
     """The active job of this kind, or a new one in the queue; in the caller's transaction."""
     asked = {"stream": stream, "kind": kind, "requester_id": requester_id}
     standing = Job.objects.active().filter(**asked)
     if (job := standing.first()) is not None:
         return job
+    if limited and requester_id is not None:
+        limits.jobs(requester_id)
     try:
         with transaction.atomic():
             job = Job.objects.create(**asked)
