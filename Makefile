@@ -1,4 +1,4 @@
-# make run    set everything up and serve http://127.0.0.1:8000/ with demo videos
+# make run    set everything up and serve http://127.0.0.1:8000/ with demo videos, and a worker
 # make test   set everything up and pass every check and test
 # make soak   every fault at full size, half an hour; writes its table into docs/reliability.md
 # All work on a fresh machine and start in seconds the second time.
@@ -35,7 +35,7 @@ setup-dev: .venv/.installed-dev
 	@bin/setup-proxies
 
 run: setup
-	@exec env DEBUG=on BIND=$(BIND) $(PYTHON) manage.py serve --demo
+	@exec env DEBUG=on BIND=$(BIND) $(PYTHON) manage.py run --demo
 
 check: setup-dev
 	$(PYTHON) -m ruff check

@@ -16,6 +16,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from comments import job_admin as job_admin  # registers what it has
 from comments import services
 from comments.errors import Refused
 from comments.identity import Actor, actor_of_account
@@ -140,7 +141,7 @@ class StreamInline(admin.StackedInline[Stream, Any]):
 
     model = Stream
     can_delete = False
-    fields = ["accepting", "max_length", "moderators"]
+    fields = ["accepting", "max_length", "retention_days", "moderators"]
     autocomplete_fields = ["moderators"]
     verbose_name = verbose_name_plural = _("comments")
 

@@ -7,6 +7,7 @@ instead. Values that may hold a secret (keys, URLs with passwords) are never rep
 import ipaddress
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -124,6 +125,17 @@ def url_path(name: str, *, default: str, taken: tuple[str, ...]) -> str:
     if path.partition("/")[0].lower() in taken:
         refuse(name, f"is {path!r}, where the site has other pages", f"{name}=control-room/")
     return f"{path}/"
+
+
+def program(name: str, *, default: str) -> str | None:
+    """The path of a program; None where the variable says `off`, or the default is not there."""
+    value = _read(name)
+    if value is not None and value.lower() in _FALSE:
+        return None
+    found = shutil.which(value or default)
+    if value is not None and found is None:
+        refuse(name, f"is {value!r}, which cannot be run", f"the path of {default}, or {name}=off")
+    return found
 
 
 def folder(name: str, *, default: Path) -> Path:

@@ -17,6 +17,7 @@ from hypercorn.asyncio import serve as hypercorn_serve
 
 from comments import threads
 from comments.fanout import fanout
+from streamsite.env import is_loopback, refuse
 from streamsite.https import HttpsOnly
 from streamsite.tls import TlsConfig
 
@@ -55,6 +56,17 @@ class InFlight:
         except asyncio.CancelledError:
             self.was_cut |= self.ending.is_set() and not finished
             raise
+
+
+def keep_debug_here(bind: str) -> None:
+    """Raise ImproperlyConfigured where others than this machine's people would see DEBUG."""
+    for address in filter(None, (bind, settings.HTTP_BIND)):
+        if settings.DEBUG and not is_loopback(address):
+            refuse(
+                "DEBUG",
+                f"is on, and shows its error pages to whoever reaches {address}",
+                "DEBUG=off (and SECRET_KEY), or an address of this machine alone",
+            )
 
 
 def run(bind: str) -> NoReturn:

@@ -66,6 +66,7 @@ INSTALLED_APPS = [
     "django_otp",
     "django_otp.plugins.otp_totp",
     "django_otp.plugins.otp_static",
+    "django_tasks_db",
     "servestatic",
     "django.contrib.staticfiles",
 ]
@@ -167,6 +168,12 @@ else:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
+# --- Background work (comments/jobs) ------------------------------------------------------------
+
+TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
+EXPORT_DIR = DATA_DIR / "exports"  # not among the uploads: who may load them is asked each time
+EXPORT_HOURS = env.number("EXPORT_HOURS", default=24, least=1, most=720, example=24)
+
 # --- The stream's limits (rules themselves: comments/limits.py) ---------------------------------
 
 RATE_VIEWER = env.rate("RATE_VIEWER", default=env.Rate(5, 10))
@@ -267,6 +274,7 @@ STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 MEDIA_URL = "/media/"
 MEDIA_ROOT = DATA_DIR / "media"
+FFMPEG = env.program("FFMPEG", default="ffmpeg")  # takes posters from uploaded videos
 UPLOAD_MAX_MB = env.number("UPLOAD_MAX_MB", default=2048, least=1, most=1_000_000, example=2048)
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from django.conf import settings
 from django.core.management import get_commands
 
 from tests.conftest import MakeSite
@@ -15,8 +14,6 @@ from tests.servers import ROOT, end, environment, manage
 
 DEPLOY = ROOT / "deploy"
 UNITS = sorted((DEPLOY / "systemd").iterdir())
-# What a service of background work runs, which is an app of its own.
-OF_THE_WORKER = {"db_worker", "housekeeping"}
 OF_PYTHON = {"PATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"}
 OF_DEPLOY = {"STREAMSITE_HOST", "STREAMSITE_PROCESSES", "STREAMSITE_DATA", "POSTGRES_PASSWORD"}
 OF_POSTGRES = {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD"}
@@ -30,8 +27,6 @@ def words_of(pattern: str) -> set[str]:
 
 @pytest.mark.parametrize("command", sorted(words_of(r'manage\.py(?:", "| )([a-z_]+)(?!\S*\.)')))
 def test_each_command_in_it_exists(command: str) -> None:
-    if command in OF_THE_WORKER and "django_tasks_db" not in settings.INSTALLED_APPS:
-        pytest.skip("this version has no background work")
     assert command in get_commands()
 
 

@@ -76,6 +76,8 @@ def refusal_of(done: "subprocess.CompletedProcess[str]") -> str:
         ("DATA_DIR", "/proc/nowhere", "Write a folder that can be made and written to."),
         ("HTTP_BIND", "127.0.0.1:8080", "TLS_CERT and TLS_KEY too"),
         ("TLS_KEY", "/no/key.pem", "is set, but TLS_CERT is not. Write both"),
+        ("EXPORT_HOURS", "0", "a whole number from 1 to 720"),
+        ("FFMPEG", "/no/ffmpeg", "FFMPEG=off"),
     ],
 )
 def test_a_value_that_cannot_work_is_refused_with_what_to_write_instead(
@@ -173,7 +175,7 @@ def test_a_command_without_its_database_is_told_why(tmp_path: Path) -> None:
 
 
 def test_a_second_process_without_redis_is_refused(make_site: MakeSite) -> None:
-    site = make_site(command=("manage.py", "serve", "--demo", "--bind", "{bind}"))
+    site = make_site(command=("manage.py", "run", "--demo", "--bind", "{bind}"))
     assert Person(site).get("/videos/live-demo/").status == 200, "the demo was made before"
     sentence = serve(site.variables, "--bind", f"127.0.0.1:{free_port()}")
     assert "REDIS_URL" in sentence
