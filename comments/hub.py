@@ -40,7 +40,7 @@ GAP_SECONDS = 0.05  # how long an early number waits for the ones before it
 # flushed at once.
 PACE = 10
 PACE_AT_LEAST = 1.25
-PACE_AT_MOST = 0.25
+PACE_AT_MOST = 0.24
 BEAT_SECONDS = 15.0  # silence after which pages are told that the connection lives
 READS_AT_ONCE = 4
 EARLY_AT_MOST = 2 * SIZE  # numbers ahead of what is known that are kept until the others come

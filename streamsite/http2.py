@@ -34,7 +34,6 @@ from hypercorn.protocol.h2 import (
 )
 from hypercorn.protocol.ws_stream import WSStream
 from priority.priority import PriorityError
-from wsproto.connection import ConnectionState
 
 from streamsite.websocket import PING, WAITING_AT_MOST, Frame, LiveStream, Reading
 
@@ -87,14 +86,12 @@ class Socket(LiveStream):
             await super().handle(event)
 
     def write(self, frame: Frame) -> bool:
-        transport = self.transport
+        transport = self.open_to
         if (
-            not self.accepted
-            or transport is None
+            transport is None
             or (self._sending is not None and not self._sending.done())
-            or transport.get_write_buffer_size() > WAITING_AT_MOST
             or transport.is_closing()
-            or self.connection.state is not ConnectionState.OPEN
+            or transport.get_write_buffer_size() > WAITING_AT_MOST
         ):
             return False
         self._send_now(frame.framed(self.window_bits))
@@ -114,7 +111,7 @@ class Socket(LiveStream):
     def abort(self) -> None:
         """End this stream; the others of its connection go on."""
         self.live.pop(self, None)
-        self.accepted = False
+        self.open_to = None
         self.protocol.spawn_reset(self.stream_id)
 
     def look(self, now: float) -> None:

@@ -32,6 +32,8 @@ from hypercorn.protocol.events import Body, Data, Event, StreamClosed
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.ws_stream import WSStream
 from wsproto.connection import ConnectionState
+from wsproto.events import CloseConnection
+from wsproto.events import Event as WSProtoEvent
 from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
 
@@ -152,6 +154,8 @@ class LiveStream(WSStream):
     lives and reads. The application finds it as `scope["extensions"]["streamsite.peer"]`.
     """
 
+    __slots__ = ("open_to", "window_bits")
+
     live: "dict[LiveStream, None]" = {}
     looking: "asyncio.Task[None] | None" = None
     shares_connection = False  # with other streams (streamsite/http2.py)
@@ -164,7 +168,9 @@ class LiveStream(WSStream):
             await app(scope, receive, send, *asgi)
 
         super().__init__(with_peer, *args, **kwargs)  # type: ignore[arg-type]
-        self.accepted = False  # the peer may be gone before the application accepts it
+        # Where frames may be written: from the handshake, which its peer may not live to see, until
+        # a close is sent or met. In slots, as a flush looks at these two of thousands of sockets.
+        self.open_to: asyncio.WriteTransport | None = None
         self.window_bits = 0  # of the negotiated compression
         self.heard = 0.0
         self.pinged = 0.0
@@ -177,14 +183,14 @@ class LiveStream(WSStream):
             if self.is_pong(event.data):
                 return  # parsing it would be most of what a quiet socket costs
         elif isinstance(event, StreamClosed):
-            self.accepted = False
+            self.open_to = None
             self.live.pop(self, None)
         await super().handle(event)
 
     def is_pong(self, data: bytes) -> bool:
         """Whether this is a pong for PING, whole and by itself (masked, so of six bytes), that came
         between two messages."""
-        if len(data) != 6 or data[:2] != PONG or not self.accepted:
+        if len(data) != 6 or data[:2] != PONG or self.open_to is None:
             return False
         frames = self.connection._proto._frame_decoder
         return frames.header is None and not len(frames.buffer)
@@ -197,7 +203,7 @@ class LiveStream(WSStream):
         await super()._accept(message)
         if self.closed:
             return  # its peer left meanwhile
-        self.accepted = True
+        self.open_to = self.transport
         for extension in self.connection._proto.extensions:
             if isinstance(extension, SharedDeflate) and extension.enabled():
                 self.window_bits = extension.server_max_window_bits
@@ -212,21 +218,27 @@ class LiveStream(WSStream):
     def write(self, frame: Frame) -> bool:
         """Send a frame at once, past all queues; False, and nothing is sent, while too much that
         was sent before still waits in this process, or the socket closes."""
-        transport = self.transport
-        if (
-            not self.accepted
-            or transport is None
-            or transport.get_write_buffer_size() > WAITING_AT_MOST
-            or transport.is_closing()
-            or self.connection.state is not ConnectionState.OPEN
-        ):
+        transport = self.open_to
+        if transport is None:
             return False
-        transport.write(frame.framed(self.window_bits))
+        try:
+            if transport.get_write_buffer_size() > WAITING_AT_MOST:
+                return False
+            transport.write(frame.framed(self.window_bits))
+        except RuntimeError:  # it has closed, which the stream is about to be told
+            self.open_to = None
+            return False
         return True
+
+    async def _send_wsproto_event(self, event: WSProtoEvent) -> None:
+        if isinstance(event, CloseConnection):
+            self.open_to = None  # a close is the last frame
+        await super()._send_wsproto_event(event)
 
     def abort(self) -> None:
         """End the connection without waiting for its peer."""
         self.live.pop(self, None)
+        self.open_to = None
         if self.transport is not None:
             self.transport.abort()
 
