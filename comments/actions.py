@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from comments import services
 from comments.errors import Code, Refused
 from comments.identity import Actor, actors_of_sessions
+from streamsite.observe.counts import counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,12 @@ ACTIONS: Mapping[str, Callable[[Actor, int, Mapping[str, Any]], Outcome]] = {
     "restore": _restore,
     "rename": _rename,
 }
+
+
+def count(door: str, action: object, outcome: str) -> None:
+    """Count an answer: `door` it went out by, `outcome` "ok" or the code of the refusal."""
+    known = action if isinstance(action, str) and action in ACTIONS else "unknown"
+    counts.actions.add(door, known, outcome)
 
 
 def perform(

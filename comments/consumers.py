@@ -120,15 +120,19 @@ class CommentConsumer(AsyncWebsocketConsumer):
                 outcome = await batches.post(self.stream_id, sent)
             else:
                 outcome = await in_database(_perform, ACTING)(self.stream_id, sent)
+            actions.count("socket", fields["action"], "ok")
             await self._answer(frames.ack(shown_key(fields), fields["action"], outcome))
         except Refused as refusal:
+            actions.count("socket", fields.get("action"), refusal.code)
             await self._tell(refusal, fields)
         except DatabaseError as error:
             logger.warning("an action found the database failing: %s", type(error).__name__)
+            actions.count("socket", fields.get("action"), Code.TRY_AGAIN)
             await self._tell(services.busy(), fields)
         except Exception:
             # A mistake of ours: it is logged whole, and the person is not left without an answer.
             logger.exception("an action failed")
+            actions.count("socket", fields.get("action"), "error")
             sentence = _("Something went wrong here. Nothing was lost; please try again.")
             await self._tell(Refused(Code.TRY_AGAIN, sentence, retry_after=2), fields)
 

@@ -68,7 +68,12 @@ class Fanout:
     @property
     def is_blind(self) -> bool:
         """Whether pages here may have missed something for long, since no safety poll succeeds."""
-        return bool(self.hubs) and time.monotonic() - self._looked_at > BLIND_AT_MOST
+        return self.blind_for > BLIND_AT_MOST
+
+    @property
+    def blind_for(self) -> float:
+        """Seconds since the safety poll succeeded; 0 where there is nothing to look at."""
+        return time.monotonic() - self._looked_at if self.hubs else 0.0
 
     def stream_of(self, slug: str) -> int | None:
         """The stream of a video that is watched here already, without asking the database."""

@@ -12,7 +12,7 @@ import logging
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 from channels.layers import get_channel_layer
@@ -30,6 +30,7 @@ from comments.models import Stream
 from comments.ring import SIZE, Ring, in_pieces
 from comments.stream import Batch, Change, Cursor
 from comments.threads import in_database
+from streamsite.observe.counts import counts
 from streamsite.websocket import Frame
 
 logger = logging.getLogger(__name__)
@@ -98,6 +99,7 @@ class Hub:
         self.epoch = ""
         self.ring = Ring()
         self.early: dict[int, Change] = {}  # arrived before the numbers in front of them
+        self._given: list[tuple[float, int]] = []  # when unsent numbers were given, how many then
         self.room = ""  # rendered state of room and video
         self.elsewhere: dict[str, tuple[int, float]] = {}  # process -> its viewers, told when
         self.told = (-1, 0.0)  # own viewers as last told to the others, when
@@ -210,7 +212,8 @@ class Hub:
 
     def _take(self, message: dict[str, Any]) -> None:
         self._unheard = 0
-        kind = message["type"]
+        kind, now = message["type"], time.time()
+        counts.doorbell_seconds.observe(max(0.0, now - float(message.get("sent_at", now))))
         if kind == "presence":
             self.elsewhere[str(message["process"])] = (int(message["viewers"]), time.monotonic())
             return
@@ -223,7 +226,10 @@ class Hub:
         for change in [Change.of_message(values) for values in message["changes"]]:
             if self.head < change.change <= self.head + EARLY_AT_MOST:
                 self.early[change.change] = change
+        before = self.head
         self._take_early()
+        if self.head > before:
+            self._given.append((float(message.get("given_at", now)), self.head - before))
         if self.early:
             self.heal(after=GAP_SECONDS)
 
@@ -238,6 +244,7 @@ class Hub:
         Redis may have come back empty, and the core layer then has no group left to send to.
         """
         self._unheard += 1
+        counts.polls_ahead += 1
         if self._unheard >= UNHEARD_AT_MOST and self._listening:
             self._unheard = 0
             self._listening = self.spawn(self._listen_anew(self._listening))
@@ -273,7 +280,12 @@ class Hub:
         generation = self._generation
         announced = list(self.early)
         batch = await in_database(stream.catch_up)(self.stream_id, cursor)
+        counts.heals += 1
         if generation == self._generation:
+            if not batch.reset:
+                found = [change for change in batch.changes if change.change > self.head]
+                counts.healed_changes += len(found)
+                self._given += [(change.given_at, 1) for change in found if change.given_at]
             self._apply(batch)
             # What was announced before is read now, or is of a history that was lost.
             for number in announced:
@@ -282,6 +294,7 @@ class Hub:
     def _apply(self, batch: Batch) -> None:
         if batch.reset:
             self._generation += 1
+            counts.histories += 1
             self.epoch = batch.epoch
             self.ring.start_at(batch.head)
             self.early.clear()
@@ -331,6 +344,9 @@ class Hub:
             self._shown = head, version
             self._flushed = started
         took = self._loop.time() - started
+        if groups:
+            counts.reached_sockets(took, self._given)
+        self._given.clear()
         self._next_flush = started + max(PACE_AT_LEAST * took, min(PACE_AT_MOST, PACE * took))
         if self._fresh:
             # Nothing else would come back to who had no room.
@@ -349,7 +365,7 @@ class Hub:
             first = ""
         return frames
 
-    def _send(self, seats: Iterable[Seat], frames: list[tuple[int, Frame]]) -> list[Seat]:
+    def _send(self, seats: list[Seat], frames: list[tuple[int, Frame]]) -> list[Seat]:
         """Send frames, in their order, to each seat as far as there is room; to whom there was
         not for all of them. Those are served with the next flush."""
         busy: list[Seat] = []
@@ -362,11 +378,14 @@ class Hub:
                 seat.cursor = cursor
                 seat.notice = version
         self._fresh.update(busy)
+        counts.frames_sent += len(frames) * (len(seats) - len(busy))
+        counts.without_room += len(busy)
         return busy
 
     def _read(self, seat: Seat, cursor: Cursor | None) -> None:
         """Catch a seat up from the database; seats at the same cursor share one read."""
         seat.reading = number = next(self._numbers)  # an earlier read of it counts no more
+        counts.ring_misses += cursor is not None
         waiting = self._reads.get(cursor)
         if waiting is not None:
             waiting.append((seat, number))
@@ -384,6 +403,7 @@ class Hub:
         waiting = self._reads.pop(cursor)
         seats = [s for s, number in waiting if s in self.seats and s.reading == number]
         if batch is None:
+            counts.catch_ups_failed += len(seats)
             for seat in seats:
                 self.seats.discard(seat)
                 self.spawn(ignore_errors(seat.close(1013)))
@@ -419,6 +439,7 @@ class Hub:
             notice = self._notice(staff=staff)
             changes = [(c.change, c.staff if staff else c.public) for c in batch.changes]
             if batch.reset:
+                counts.windows += len(audience)
                 states = "".join(text for _change, text in changes)
                 window = reset_frame(states, Cursor(batch.epoch, batch.head))
                 frames = [(batch.head, Frame(notice + window))]

@@ -64,6 +64,7 @@ def _act(request: HttpRequest, video: Video, room: Stream) -> HttpResponse:
     try:
         outcome = actions.perform(actor_of_request(request), room.pk, fields, by_form=True)
     except Refused as refusal:
+        actions.count("form", fields["action"], refusal.code)
         status = STATUS[refusal.code]
         if htmx:
             answer = frames.refusal(fields.get("key", ""), refusal)
@@ -74,6 +75,7 @@ def _act(request: HttpRequest, video: Video, room: Stream) -> HttpResponse:
         if refusal.retry_after:
             response["Retry-After"] = str(refusal.retry_after)
         return response
+    actions.count("form", fields["action"], "ok")
     if htmx:
         return HttpResponse(frames.ack(fields.get("key", ""), fields["action"], outcome))
     # Another address than the form's page has: "back" then finds that page as it was, with its key,

@@ -191,6 +191,16 @@ def secret_key(name: str, *, debug: bool, kept_in: Path) -> str:
     return value
 
 
+def token(name: str) -> str:
+    """A password for programs, of at least 24 characters without space; empty without any."""
+    value = _read(name)
+    if value is None:
+        return ""
+    if not re.fullmatch(r"[!-~]{24,200}", value) or len(set(value)) < 5:
+        refuse(name, "is too short or too regular", "at least 24 random letters and digits")
+    return value
+
+
 def _kept_secret(path: Path) -> str:
     from django.core.management.utils import get_random_secret_key
 

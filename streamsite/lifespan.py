@@ -14,6 +14,7 @@ from django.db.migrations.executor import MigrationExecutor
 from comments.fanout import fanout
 from streamsite import postgres
 from streamsite.env import refuse
+from streamsite.observe.sampling import sampler
 
 STATEMENT_SECONDS = 30  # the longest that a serving process lets PostgreSQL work on one statement
 # Any number that nobody else takes on this database.
@@ -35,9 +36,11 @@ class Lifespan:
                 except ImproperlyConfigured as error:
                     await send({"type": "lifespan.startup.failed", "message": str(error)})
                     return
+                sampler.start()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 await fanout.close_all(1012, seconds=0)
+                sampler.stop()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 

@@ -31,6 +31,7 @@ BIND = env.bind("BIND", default="127.0.0.1:8000")
 TRUSTED_PROXIES = env.number("TRUSTED_PROXIES", default=0, least=0, most=10)
 # Whether people reach us by https (here or at a proxy): secure cookies, redirect, HSTS.
 HTTPS = env.flag("HTTPS", default=not DEBUG)
+METRICS_TOKEN = env.token("METRICS_TOKEN")
 LOG_LEVEL = env.choice("LOG_LEVEL", default="INFO", allowed=("DEBUG", "INFO", "WARNING", "ERROR"))
 
 ROOT_URLCONF = "streamsite.urls"
@@ -54,6 +55,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "streamsite.health.HealthMiddleware",
+    "streamsite.observe.doors.MetricsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
