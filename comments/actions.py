@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from comments import services
 from comments.errors import Code, Refused
 from comments.identity import Actor, actors_of_sessions
+from streamsite.observe import context
 from streamsite.observe.counts import counts
 
 
@@ -80,6 +81,7 @@ def perform_posts(
 ) -> list[Outcome | Refused]:
     """Post what several sockets sent, in one transaction; each has its own outcome, which without
     `wait` may be Held (services.post_many)."""
+    context.hide(*(sent.fields.get("body") for sent in posts))
     actors = actors_of_sessions([(sent.session_key, sent.address) for sent in posts])
     drafts = [
         services.Draft(actor, fields.get("body"), fields.get("key"), fields.get("name"))

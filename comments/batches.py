@@ -14,6 +14,7 @@ from comments.errors import Refused
 from comments.identity import entries, users_of_sessions
 from comments.services.common import DATABASE_FAILED, Held
 from comments.threads import ACTING, READING, WAITING, Threads, in_database
+from streamsite.observe import context
 
 AT_ONCE = 64  # calls in one batch; how long a transaction holds its locks is bounded with it
 
@@ -52,6 +53,7 @@ class InBatches[K: Hashable, A, R]:
         return await done
 
     async def _run(self, key: K) -> None:
+        context.forget()  # a batch is not about who came first
         waiting = self._waiting[key]
         while waiting:
             await self._serve(key, [waiting.popleft() for _ in range(min(len(waiting), AT_ONCE))])

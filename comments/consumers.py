@@ -23,6 +23,7 @@ from comments.identity import Standing, actor_of_session
 from comments.stream import Cursor
 from comments.threads import ACTING, in_database
 from streamsite.env import Rate
+from streamsite.observe import context
 from streamsite.websocket import Frame
 
 logger = logging.getLogger(__name__)
@@ -115,6 +116,7 @@ class CommentConsumer(AsyncWebsocketConsumer):
         fields: Fields = {}
         try:
             fields = parse_frame(text_data)
+            context.hide(fields.get("body"), fields.get("name"))
             sent = actions.Sent(self._session_key(), self.address, fields)
             if fields.get("action") == "post":
                 outcome = await batches.post(self.stream_id, sent)
@@ -190,4 +192,6 @@ def shown_key(fields: Fields) -> str:
 
 def _perform(stream_id: int, sent: actions.Sent) -> actions.Outcome:
     actor = actor_of_session(sent.session_key, sent.address)
+    if actor.viewer:
+        context.know(viewer=actor.viewer.handle)
     return actions.perform(actor, stream_id, sent.fields)

@@ -13,6 +13,7 @@ from comments.identity import Standing, still_standing
 from comments.models import Stream
 from comments.stream import Cursor
 from comments.threads import LOOKING, give_up, in_database
+from streamsite.observe import context
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Fanout:
         hub.join(seat, cursor)
 
     async def _start(self, stream_id: int) -> None:
+        context.forget()  # it outlives who came first
         try:
             stream.attach(asyncio.get_running_loop())
             hub = Hub(stream_id, self.look)

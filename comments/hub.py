@@ -13,6 +13,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import copy_context
 from typing import Any, Protocol
 
 from channels.layers import get_channel_layer
@@ -30,6 +31,7 @@ from comments.models import Stream
 from comments.ring import SIZE, Ring, in_pieces
 from comments.stream import Batch, Change, Cursor
 from comments.threads import in_database
+from streamsite.observe import context
 from streamsite.observe.counts import counts
 from streamsite.websocket import Frame
 
@@ -107,6 +109,8 @@ class Hub:
         self.notice_version = 0
         self._counted = 0.0
         self._loop = asyncio.get_running_loop()
+        self._context = copy_context()
+        self._context.run(context.forget)  # its tasks serve all sockets, not who came first
         self._tasks: set[asyncio.Task[None]] = set()
         self._healing = False
         self._heal_again = False  # asked for while a read was under way
@@ -134,6 +138,7 @@ class Hub:
     async def start(self) -> None:
         """Read where the stream is, then listen. Raises Stream.DoesNotExist."""
         batch, self.slug, self.room = await in_database(_open)(self.stream_id)
+        self._context.run(context.know, video=self.slug)
         self.epoch, self.notice_version = batch.epoch, 1
         self.ring.start_at(max(0, batch.head - SIZE))
         self._apply(batch)
@@ -146,7 +151,7 @@ class Hub:
             self._flush_handle.cancel()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = self._loop.create_task(work)
+        task = self._loop.create_task(work, context=self._context.copy())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

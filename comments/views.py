@@ -12,6 +12,7 @@ from comments import actions, frames, stream
 from comments.errors import Code, Refused
 from comments.identity import Actor, actor_of_request
 from comments.models import Stream
+from streamsite.observe import context
 from videos.models import Video
 from videos.views import page
 
@@ -60,6 +61,7 @@ def _older(request: HttpRequest, room: Stream) -> HttpResponse:
 
 def _act(request: HttpRequest, video: Video, room: Stream) -> HttpResponse:
     fields: dict[str, Any] = {"action": "post"} | request.POST.dict()
+    context.hide(fields.get("body"), fields.get("name"))
     htmx: HtmxDetails = request.htmx  # type: ignore[attr-defined]
     try:
         outcome = actions.perform(actor_of_request(request), room.pk, fields, by_form=True)

@@ -17,16 +17,21 @@ from comments.routing import application as comment_sockets
 from streamsite import websocket
 from streamsite.bodies import BoundedBodies
 from streamsite.lifespan import Lifespan
+from streamsite.observe.context import Traced
 
 websocket.install()
 
 application: Any = ProtocolTypeRouter(
     {
-        "http": BoundedBodies(django_application),
+        "http": Traced(BoundedBodies(django_application)),
         # Channels' AuthMiddlewareStack in its parts: Admission needs the cookies before the rest,
         # and who is behind a session is asked for many sockets at once.
-        "websocket": StrictOrigin(
-            CookieMiddleware(Admission(SessionMiddleware(SharedAuthMiddleware(comment_sockets))))
+        "websocket": Traced(
+            StrictOrigin(
+                CookieMiddleware(
+                    Admission(SessionMiddleware(SharedAuthMiddleware(comment_sockets)))
+                )
+            )
         ),
         "lifespan": Lifespan(),
     }

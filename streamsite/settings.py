@@ -32,6 +32,7 @@ TRUSTED_PROXIES = env.number("TRUSTED_PROXIES", default=0, least=0, most=10)
 # Whether people reach us by https (here or at a proxy): secure cookies, redirect, HSTS.
 HTTPS = env.flag("HTTPS", default=not DEBUG)
 METRICS_TOKEN = env.token("METRICS_TOKEN")
+LOG_FORMAT = env.choice("LOG_FORMAT", default="text" if DEBUG else "json", allowed=("text", "json"))
 LOG_LEVEL = env.choice("LOG_LEVEL", default="INFO", allowed=("DEBUG", "INFO", "WARNING", "ERROR"))
 
 ROOT_URLCONF = "streamsite.urls"
@@ -240,22 +241,26 @@ TIME_ZONE = "UTC"
 
 # --- Logs ---------------------------------------------------------------------------------------
 
+_secrets = [SECRET_KEY, METRICS_TOKEN, DATABASES["default"].get("PASSWORD")]
+_secrets += [host.get("password") for host in (REDIS.hosts if REDIS else [])]
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {
-            "()": "streamsite.logs.OneLineFormatter",
-            "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
-        }
+        "text": {"()": "streamsite.logs.OneLineFormatter", "secrets": _secrets},
+        "json": {"()": "streamsite.logs.JsonFormatter", "secrets": _secrets},
     },
     "filters": {"redis": {"()": "streamsite.logs.RedisInOneLine"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
+        # Django's own handler would say everything a second time, as it comes.
+        "django": {"handlers": []},
         # Each 4xx would be a line a stranger can write at will; 5xx stay.
         "django.request": {"level": "ERROR"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
+        # It would show every query with what people wrote in it.
+        "django.db.backends": {"level": "INFO"},
         "channels_redis.pubsub": {"filters": ["redis"]},
     },
 }
