@@ -254,13 +254,12 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
-        # Django's own handler would say everything a second time, as it comes.
-        "django": {"handlers": []},
+        # Django's own handler would say everything a second time, as it comes; at DEBUG it shows
+        # every query with what people wrote in it.
+        "django": {"handlers": [], "level": "INFO"},
         # Each 4xx would be a line a stranger can write at will; 5xx stay.
         "django.request": {"level": "ERROR"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
-        # It would show every query with what people wrote in it.
-        "django.db.backends": {"level": "INFO"},
         "channels_redis.pubsub": {"filters": ["redis"]},
     },
 }

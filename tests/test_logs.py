@@ -70,6 +70,7 @@ async def test_no_door_lets_anybody_forge_a_line_or_shows_what_is_not_for_the_lo
     fields = {"username": hostile, "password": world.PASSWORD + hostile}
     Person(site).post("/accounts/login/", fields)
     person.get("/accounts/login/")
+    Person(site).sign_in("root").get(f"/admin/comments/comment/?q={OWN_WORDS}")
     # The socket.
     async with person.socket(slug) as socket:
         assert (await socket.raw(hostile)).code == "malformed"
