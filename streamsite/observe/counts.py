@@ -33,9 +33,10 @@ class Histogram:
 class Tally:
     """Counts by labels, exact whichever threads count."""
 
-    def __init__(self) -> None:
+    def __init__(self, *known: str) -> None:
+        """`known` single labels are there from the start: Prometheus sees no rise from nothing."""
         self._lock = Lock()
-        self._counts: Counter[tuple[str, ...]] = Counter()
+        self._counts: Counter[tuple[str, ...]] = Counter({(label,): 0 for label in known})
 
     def add(self, *labels: str, times: int = 1) -> None:
         with self._lock:
@@ -73,11 +74,14 @@ class Counts:
         self.catch_ups_failed = 0
         self.sockets_opened = 0
         # Counted by threads too.
-        self.peers_cut = Tally()  # why
-        self.sockets_refused = Tally()  # why
+        self.peers_cut = Tally("silent", "not_reading")  # why
+        self.sockets_refused = Tally("origin", "session", "address", "process")  # why
         self.actions = Tally()  # door, action, outcome
-        self.changes = Tally()  # kind
-        self.redis_warnings = Tally()  # what
+        self.changes = Tally("posted", "moderated")  # kind
+        self.redis_warnings = Tally(
+            *("memory", "clients", "output_buffer", "processor", "backlog"),
+            *("evicted", "rejected", "disconnected"),
+        )  # what
 
     def reached_sockets(self, took: float, given: list[tuple[float, int]]) -> None:
         """A flush that took so many seconds; `given`: when numbers were given that it brought to

@@ -5,6 +5,7 @@ A custom collector: nothing is kept here, so asking costs the askers and nobody 
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from django.conf import settings
 from django.db import connection
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import (
@@ -75,6 +76,8 @@ def viewers_per_video() -> dict[tuple[str, ...], float]:
 
 def _people() -> Iterator[Metric]:
     yield _gauge("sockets", "WebSockets that are open.", len(LiveStream.live))
+    limit = settings.SOCKETS_PER_PROCESS or float("inf")
+    yield _gauge("sockets_limit", "SOCKETS_PER_PROCESS.", limit)
     yield _gauges("viewers", "Seats in the hub of each video.", ["video"], viewers_per_video())
     yield _gauge("rooms", "Videos that are followed here.", len(fanout.hubs))
     yield _counter("sockets_opened", "WebSockets that were accepted.", counts.sockets_opened)
@@ -93,6 +96,8 @@ def _comments() -> Iterator[Metric]:
         ["door", "action", "outcome"],
         counts.actions,
     )
+    mistakes = sum(n for (*_, outcome), n in counts.actions.read().items() if outcome == "error")
+    yield _counter("mistakes", "Actions that met a mistake of ours (outcome error).", mistakes)
     yield _tally("changes", "Numbered changes that were committed here.", ["kind"], counts.changes)
     yield _counter("publish_errors", "Publications that failed.", stream.publish_errors)
 
