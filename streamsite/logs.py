@@ -30,7 +30,7 @@ _ESCAPED |= {
 _ESCAPED |= {code: f"\\u{code:04x}" for code in range(0xD800, 0xE000)}  # no UTF-8 holds these
 
 
-class _Safe(logging.Formatter):
+class Safe(logging.Formatter):
     """What both forms share. `secrets` are the site's own, which no line shows."""
 
     def __init__(self, secrets: Iterable[str | None] = ()) -> None:
@@ -56,7 +56,7 @@ class _Safe(logging.Formatter):
         return self.masked(self.formatException(record.exc_info))[-TRACEBACK_AT_MOST:]
 
 
-class OneLineFormatter(_Safe):
+class OneLineFormatter(Safe):
     """For people. Each record is one line, whatever a client put into a path or a header; the
     lines of a traceback are set in, so that none looks like a record."""
 
@@ -69,7 +69,7 @@ class OneLineFormatter(_Safe):
         return "\n".join(text.translate(_ESCAPED) for text in lines)
 
 
-class JsonFormatter(_Safe):
+class JsonFormatter(Safe):
     """For programs: one JSON object a line, in ASCII, so that nothing in it can end it."""
 
     def format(self, record: logging.LogRecord) -> str:

@@ -16,6 +16,7 @@ from hypercorn.utils import LifespanFailureError
 
 from comments import threads
 from comments.fanout import fanout
+from streamsite.observe import sentry
 
 DRAIN_SECONDS = 3.0  # over which the sockets are told to come back, so that they do not all at once
 GC_THRESHOLD = (10_000, 20, 20)
@@ -80,6 +81,7 @@ def run(bind: str) -> NoReturn:
             ) from None
 
     logging.shutdown()
+    sentry.flush()
     # Python would wait for every thread, and the database may keep one for longer than we may stay.
     os._exit(code)
 

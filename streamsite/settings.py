@@ -32,6 +32,7 @@ TRUSTED_PROXIES = env.number("TRUSTED_PROXIES", default=0, least=0, most=10)
 # Whether people reach us by https (here or at a proxy): secure cookies, redirect, HSTS.
 HTTPS = env.flag("HTTPS", default=not DEBUG)
 METRICS_TOKEN = env.token("METRICS_TOKEN")
+SENTRY_DSN = env.sentry("SENTRY_DSN")
 LOG_FORMAT = env.choice("LOG_FORMAT", default="text" if DEBUG else "json", allowed=("text", "json"))
 LOG_LEVEL = env.choice("LOG_LEVEL", default="INFO", allowed=("DEBUG", "INFO", "WARNING", "ERROR"))
 
@@ -241,14 +242,15 @@ TIME_ZONE = "UTC"
 
 # --- Logs ---------------------------------------------------------------------------------------
 
-_secrets = [SECRET_KEY, METRICS_TOKEN, DATABASES["default"].get("PASSWORD")]
-_secrets += [host.get("password") for host in (REDIS.hosts if REDIS else [])]
+# What no line of the log shows.
+LOG_SECRETS = [SECRET_KEY, METRICS_TOKEN, SENTRY_DSN, DATABASES["default"].get("PASSWORD")]
+LOG_SECRETS += [host.get("password") for host in (REDIS.hosts if REDIS else [])]
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "text": {"()": "streamsite.logs.OneLineFormatter", "secrets": _secrets},
-        "json": {"()": "streamsite.logs.JsonFormatter", "secrets": _secrets},
+        "text": {"()": "streamsite.logs.OneLineFormatter", "secrets": LOG_SECRETS},
+        "json": {"()": "streamsite.logs.JsonFormatter", "secrets": LOG_SECRETS},
     },
     "filters": {"redis": {"()": "streamsite.logs.RedisInOneLine"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},

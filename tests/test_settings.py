@@ -48,6 +48,7 @@ def refusal_of(done: "subprocess.CompletedProcess[str]") -> str:
         ("LOG_LEVEL", "loud", "LOG_LEVEL=INFO"),
         ("LOG_FORMAT", "xml", "LOG_FORMAT=json"),
         ("METRICS_TOKEN", SECRET, "at least 24 random"),
+        ("SENTRY_DSN", f"https://{SECRET}/1", "https://key@host/number"),
         ("METRICS_TOKEN", f"{SECRET} with spaces in it", "at least 24 random"),
         ("DATABASE_URL", f"postgres://me:{SECRET}@[/x", "postgres://user:password@host"),
         ("DATABASE_URL", f"oracle://me:{SECRET}@host/x", "postgres://user:password@host"),
