@@ -101,7 +101,7 @@ def is_ready(site: FaultSite) -> bool:
 
 def refused(site: FaultSite, why: str) -> Callable[[], bool]:
     """Asks whether every server says that it is not ready, and why in one line of its log."""
-    line = re.compile(rf"WARNING streamsite\.connections Redis fails: .*{why}")
+    line = re.compile(rf"WARNING streamsite\.connections (?:\[.*\] )?Redis fails: .*{why}")
     return lambda: all(
         server.status("/readyz") == 503 and line.search(site.log(number))
         for number, server in enumerate(site.servers)
