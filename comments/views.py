@@ -77,6 +77,9 @@ def _act(request: HttpRequest, video: Video, room: Stream) -> HttpResponse:
         if refusal.retry_after:
             response["Retry-After"] = str(refusal.retry_after)
         return response
+    except Exception:
+        actions.count("form", fields["action"], "error")
+        raise
     actions.count("form", fields["action"], "ok")
     if htmx:
         return HttpResponse(frames.ack(fields.get("key", ""), fields["action"], outcome))

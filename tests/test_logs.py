@@ -17,6 +17,7 @@ from streamsite.observe import context
 from tests import world
 from tests.client import Person
 from tests.conftest import MakeSite
+from tests.figures import scrape
 from tests.servers import Site, wait_for
 from tests.test_origin import handshake
 
@@ -105,9 +106,11 @@ def test_a_line_says_what_it_is_about(logging_site: Site) -> None:
     site = logging_site
     slug = site.video()
     person = Person(site).open(slug)
+    mistakes = scrape(site)["mistakes_total",]
     answer = person.say(slug, f"boom {uuid.uuid4()}")
     request = answer.headers["x-request-id"]
     assert answer.status == 500
+    assert scrape(site)["mistakes_total",] == mistakes + 1
     wait_for(lambda: site.log().count(request) >= 2, "the mistake and the request are logged")
     about = [line for line in lines_of(site) if request in line]
     for line in about:

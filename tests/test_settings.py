@@ -1,5 +1,6 @@
 """A setting that cannot work is refused at start, in a sentence, and no secret is in it."""
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -194,6 +195,8 @@ def test_outside_debug_the_site_serves_what_collectstatic_gathered(
         asset = person.get(source)
         assert asset.status == 200, source
         assert "immutable" in asset.headers["cache-control"]
+    for line in site.log().splitlines():
+        assert "level" in json.loads(line), "for programs, outside DEBUG"
     csp = page.headers["content-security-policy"]
     assert "unsafe" not in csp
     assert "script-src 'self'" in csp
