@@ -16,13 +16,15 @@ from channels.layers import get_channel_layer
 from channels_redis.core import RedisChannelLayer
 from channels_redis.utils import create_pool
 from redis import asyncio as aioredis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from streamsite.observe.counts import counts
 
 logger = logging.getLogger(__name__)
 
-ANSWER_SECONDS = 2.0
+ANSWER_SECONDS = 2.0  # for all that is asked in one look
 TELL_SECONDS = 60.0  # between two lines that say the same
 # What Redis takes when CONFIG may not be asked: 8 MiB for a minute, for subscribers.
 OUTPUT_BUFFER_BYTES = 8 * 1024 * 1024
@@ -67,10 +69,12 @@ class Watched:
 
     def __init__(self, host: dict[str, Any]) -> None:
         self.load = Load(name_of(host))
-        # As the channel layer connects, but nobody is waited for.
-        kept = {k: v for k, v in host.items() if k not in ("retry", "health_check_interval")}
-        at_once = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
-        self._redis = aioredis.Redis(connection_pool=create_pool(kept | at_once))
+        # As the channel layer connects, but nothing is tried twice: the next look comes soon.
+        at_once = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
+        once: dict[str, Any] = at_once | {"retry": Retry(NoBackoff(), 0)}
+        if "sentinels" in host:
+            once["sentinel_kwargs"] = dict(once)
+        self._redis = aioredis.Redis(connection_pool=create_pool(host | once))
         self._cpu = (0.0, 0.0)  # seconds used, when
         self._lost: dict[str, float] = {}
         self._told: dict[str, float] = {}
