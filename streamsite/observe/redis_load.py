@@ -88,7 +88,8 @@ class Watched:
                 self.load.answered_in = time.monotonic() - started
                 self.load.output_buffer_limit = await self._output_buffer_limit()
                 backlog = await self._backlog()
-        except (RedisError, OSError, TimeoutError) as error:
+        except Exception as error:
+            # Whatever a connection dies of, at whatever byte: the next look tells more.
             if self.load.up:
                 logger.warning("Redis %s is away: %s", self.load.server, type(error).__name__)
             self.load.up = False
