@@ -16,8 +16,8 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from comments import actions, services
 from comments import job_admin as job_admin  # registers what it has
-from comments import services
 from comments.errors import Refused
 from comments.identity import Actor, actor_of_account
 from comments.models import MODERATE, Comment, Stream, Viewer
@@ -79,7 +79,9 @@ class CommentAdmin(admin.ModelAdmin[Comment]):
             try:
                 # What stands as asked already is left as it is.
                 done += verb(actor, stream_id, number).change != change
+                actions.count("admin", verb.__name__, "ok")
             except Refused as refusal:
+                actions.count("admin", verb.__name__, refusal.code)
                 self.message_user(request, f"#{number}: {refusal.sentence}", messages.ERROR)
         told = ngettext("%(done)d comment changed.", "%(done)d comments changed.", done)
         self.message_user(request, told % {"done": done}, messages.SUCCESS)

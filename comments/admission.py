@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from comments import limits
 from comments.errors import Code, Refused
 from comments.frames import refusal
+from streamsite.observe.counts import counts
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -36,6 +37,7 @@ class StrictOrigin:
         if is_allowed(scope):
             await self.app(scope, receive, send)
         else:
+            counts.sockets_refused.add("origin")
             await receive()
             await send({"type": "websocket.close", "code": 4403})
 
@@ -96,11 +98,13 @@ class Admission:
         session = scope["cookies"].get(settings.SESSION_COOKIE_NAME, "")
         address = scope["address"] = limits.address_of(*peer_of(scope))
         if session and _is_over(self.sessions[session], settings.SOCKETS_PER_SESSION):
+            counts.sockets_refused.add("session")
             await _refuse_too_many(receive, send)
             return
-        if _is_over(self.total, settings.SOCKETS_PER_PROCESS) or (
+        if (full := _is_over(self.total, settings.SOCKETS_PER_PROCESS)) or (
             address and _is_over(self.addresses[address], settings.SOCKETS_PER_ADDRESS)
         ):
+            counts.sockets_refused.add("process" if full else "address")
             await _refuse_busy(scope, receive, send)
             return
         self.total += 1

@@ -2,6 +2,7 @@
 only it and `comments.jobs` write jobs."""
 
 import secrets
+import time
 from typing import Any, Self
 from zlib import crc32
 
@@ -62,6 +63,8 @@ class Stream(models.Model):
         help_text=_("May remove and restore comments of this video."),
     )
 
+    given_at = 0.0  # when `advance` gave numbers last (seconds since 1970); kept in memory alone
+
     class Meta:
         verbose_name = _("comment stream")
         verbose_name_plural = _("comment streams")
@@ -88,6 +91,7 @@ class Stream(models.Model):
         The last of them."""
         self.head = F("head") + by
         self.save(update_fields=["head"])  # UPDATE ... RETURNING: head is the new number again
+        self.given_at = time.time()
         return self.head
 
 

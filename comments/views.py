@@ -12,6 +12,7 @@ from comments import actions, frames, stream
 from comments.errors import Code, Refused
 from comments.identity import Actor, actor_of_request
 from comments.models import Stream
+from streamsite.observe import context
 from videos.models import Video
 from videos.views import page
 
@@ -60,10 +61,12 @@ def _older(request: HttpRequest, room: Stream) -> HttpResponse:
 
 def _act(request: HttpRequest, video: Video, room: Stream) -> HttpResponse:
     fields: dict[str, Any] = {"action": "post"} | request.POST.dict()
+    context.hide(fields.get("body"), fields.get("name"))
     htmx: HtmxDetails = request.htmx  # type: ignore[attr-defined]
     try:
         outcome = actions.perform(actor_of_request(request), room.pk, fields, by_form=True)
     except Refused as refusal:
+        actions.count("form", fields["action"], refusal.code)
         status = STATUS[refusal.code]
         if htmx:
             answer = frames.refusal(fields.get("key", ""), refusal)
@@ -74,6 +77,10 @@ def _act(request: HttpRequest, video: Video, room: Stream) -> HttpResponse:
         if refusal.retry_after:
             response["Retry-After"] = str(refusal.retry_after)
         return response
+    except Exception:
+        actions.count("form", fields["action"], "error")
+        raise
+    actions.count("form", fields["action"], "ok")
     if htmx:
         return HttpResponse(frames.ack(fields.get("key", ""), fields["action"], outcome))
     # Another address than the form's page has: "back" then finds that page as it was, with its key,

@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.conf import settings
 from django.contrib.admin.apps import AdminConfig
 
 
@@ -8,6 +9,11 @@ class StreamsiteConfig(AppConfig):
 
     def ready(self) -> None:
         from streamsite import checks  # noqa: F401  registers itself; it needs the models
+
+        if settings.SENTRY_DSN:
+            from streamsite.observe import sentry
+
+            sentry.start()
 
 
 class StreamsiteAdminConfig(AdminConfig):

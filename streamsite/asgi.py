@@ -22,16 +22,19 @@ from comments.routing import application as comment_sockets
 from streamsite import http2, websocket
 from streamsite.bodies import BoundedBodies
 from streamsite.lifespan import Lifespan
+from streamsite.observe.context import Traced
 
 websocket.install()
 http2.install()
 
 application: Any = ProtocolTypeRouter(
     {
-        "http": BoundedBodies(django_application),
+        "http": Traced(BoundedBodies(django_application)),
         # Channels' AuthMiddlewareStack in its parts: Admission needs the cookies before the rest.
         # Its last is left out: the consumer asks who is behind a session, for many at once.
-        "websocket": StrictOrigin(CookieMiddleware(Admission(SessionMiddleware(comment_sockets)))),
+        "websocket": Traced(
+            StrictOrigin(CookieMiddleware(Admission(SessionMiddleware(comment_sockets))))
+        ),
         "lifespan": Lifespan(),
     }
 )

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import unquote, urlsplit
@@ -227,6 +228,34 @@ def secret_key(name: str, *, debug: bool, kept_in: Path) -> str:
         return _kept_secret(kept_in)
     if not debug and (len(value) < 50 or len(set(value)) < 5):
         refuse(name, "is too short or too regular", "at least 50 random characters, kept secret")
+    return value
+
+
+def token(name: str) -> str:
+    """A password for programs, of at least 24 characters without space; empty without any."""
+    value = _read(name)
+    if value is None:
+        return ""
+    if not re.fullmatch(r"[!-~]{24,200}", value) or len(set(value)) < 5:
+        refuse(name, "is too short or too regular", "at least 24 random letters and digits")
+    return value
+
+
+def sentry(name: str) -> str:
+    """Where mistakes are reported (Sentry's DSN); empty for nowhere."""
+    value = _read(name)
+    if value is None:
+        return ""
+    if not re.fullmatch(
+        rf"https?://[0-9A-Za-z]+@(?:{_HOST})(?::{_PORT})?(?:/[\w-]+)*/[0-9]+", value
+    ):
+        refuse(name, "is no DSN of Sentry", "it as Sentry shows it, https://key@host/number")
+    if find_spec("sentry_sdk") is None:
+        raise ImproperlyConfigured(
+            f"{name} is set, but the package sentry-sdk is not installed. Install it beside the"
+            " others (uv pip install --python .venv/bin/python 'sentry-sdk>=2.40,<3'), or leave"
+            f" {name} out."
+        )
     return value
 
 

@@ -35,6 +35,7 @@ from hypercorn.protocol.h2 import (
 from hypercorn.protocol.ws_stream import WSStream
 from priority.priority import PriorityError
 
+from streamsite.observe.counts import counts
 from streamsite.websocket import PING, WAITING_AT_MOST, Frame, LiveStream, Reading
 
 
@@ -118,10 +119,12 @@ class Socket(LiveStream):
         assert self.transport is not None, "it was there at the handshake"
         buffer = self.protocol.stream_buffers.get(self.stream_id)
         if self.is_not_reading(now):
+            counts.peers_cut.add("not_reading")
             self.transport.abort()  # nothing gets through for any of its streams
         elif isinstance(buffer, Buffer) and self._stream_reading.stalls(
             now, len(buffer.buffer), buffer.taken
         ):
+            counts.peers_cut.add("not_reading")
             self.abort()
         else:
             super().look(now)

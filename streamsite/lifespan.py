@@ -16,6 +16,7 @@ from comments.fanout import fanout
 from streamsite import postgres
 from streamsite.database import connect_apart, require_answer
 from streamsite.env import refuse
+from streamsite.observe.sampling import sampler
 
 STATEMENT_SECONDS = 30  # the longest that a serving process lets PostgreSQL work on one statement
 # Any number that nobody else takes on this database.
@@ -38,9 +39,11 @@ class Lifespan:
                     # As manage.py does. "lifespan.startup.failed" would have the sentence, too,
                     # but Hypercorn shows it below the traceback of an error of its own.
                     sys.exit(str(error))
+                sampler.start()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 await fanout.close_all(1012, seconds=0)
+                sampler.stop()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 

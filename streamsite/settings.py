@@ -43,6 +43,9 @@ if TLS and not HTTPS:
     env.refuse("HTTPS", "is off while TLS_CERT is set", "HTTPS=on, or no TLS_CERT and TLS_KEY")
 # With HTTPS. Other subdomains may not be ours to promise anything for.
 HSTS_ALL = env.flag("HSTS_ALL", default=False)
+METRICS_TOKEN = env.token("METRICS_TOKEN")
+SENTRY_DSN = env.sentry("SENTRY_DSN")
+LOG_FORMAT = env.choice("LOG_FORMAT", default="text" if DEBUG else "json", allowed=("text", "json"))
 LOG_LEVEL = env.choice("LOG_LEVEL", default="INFO", allowed=("DEBUG", "INFO", "WARNING", "ERROR"))
 
 # What the site itself has under these; admin may have any other path.
@@ -73,6 +76,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "streamsite.health.HealthMiddleware",
+    "streamsite.observe.doors.MetricsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
@@ -298,19 +302,23 @@ TIME_ZONE = "UTC"
 
 # --- Logs ---------------------------------------------------------------------------------------
 
+# What no line of the log shows.
+LOG_SECRETS = [SECRET_KEY, METRICS_TOKEN, SENTRY_DSN, DATABASES["default"].get("PASSWORD")]
+LOG_SECRETS += [host.get("password") for host in (REDIS.hosts if REDIS else [])]
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {
-            "()": "streamsite.logs.OneLineFormatter",
-            "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
-        }
+        "text": {"()": "streamsite.logs.OneLineFormatter", "secrets": LOG_SECRETS},
+        "json": {"()": "streamsite.logs.JsonFormatter", "secrets": LOG_SECRETS},
     },
     "filters": {"redis": {"()": "streamsite.logs.RedisInOneLine"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
+        # Django's own handler would say everything a second time, as it comes; at DEBUG it shows
+        # every query with what people wrote in it.
+        "django": {"handlers": [], "level": "INFO"},
         # Each 4xx would be a line a stranger can write at will; 5xx stay.
         "django.request": {"level": "ERROR"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},

@@ -37,6 +37,8 @@ from wsproto.events import Event as WSProtoEvent
 from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
 
+from streamsite.observe.counts import counts
+
 PING_SECONDS = 30.0  # between two pings of one socket; keeps idle ones alive through proxies
 # A socket waits up to PING_SECONDS for its first ping, so a live one is heard of well within this;
 # a silent one is met at the next look after it, within a minute.
@@ -72,6 +74,7 @@ class Frame:
         framed = self._framed.get(window_bits)
         if framed is None:
             framed = self._framed[window_bits] = self._made(window_bits)
+            counts.frame_bytes.observe(len(framed))
         return framed
 
     def _made(self, window_bits: int) -> bytes:
@@ -204,6 +207,7 @@ class LiveStream(WSStream):
         if self.closed:
             return  # its peer left meanwhile
         self.open_to = self.transport
+        counts.sockets_opened += 1
         for extension in self.connection._proto.extensions:
             if isinstance(extension, SharedDeflate) and extension.enabled():
                 self.window_bits = extension.server_max_window_bits
@@ -258,6 +262,7 @@ class LiveStream(WSStream):
         if self.transport.is_closing():
             return
         if self.is_not_reading(now) or now - self.heard > SILENT_AT_MOST:
+            counts.peers_cut.add("silent" if now - self.heard > SILENT_AT_MOST else "not_reading")
             self.abort()
         elif now - self.pinged >= PING_SECONDS and self.connection.state is ConnectionState.OPEN:
             self.pinged = now

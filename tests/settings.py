@@ -13,7 +13,7 @@ _folder = tempfile.mkdtemp(prefix="streamsite-tests-")
 atexit.register(shutil.rmtree, _folder, ignore_errors=True)
 _ours = {
     *("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "BIND", "HTTP_BIND", "HTTPS", "ORIGINS"),
-    "PROCESSES",
+    *("PROCESSES", "METRICS_TOKEN", "SENTRY_DSN", "LOG_FORMAT", "EXPORT_HOURS", "FFMPEG"),
 }
 _ours_begin = ("RATE_", "SOCKETS_PER_", "TLS_", "TRUSTED_", "ALLOWED_", "LOGIN_", "ADMIN_", "DEMO_")
 for _name in list(os.environ):

@@ -1,5 +1,6 @@
 """A setting that cannot work is refused at start, in a sentence, and no secret is in it."""
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -47,6 +48,10 @@ def refusal_of(done: "subprocess.CompletedProcess[str]") -> str:
         ("TRUSTED_PROXIES", "yes", "a whole number from 0 to 10, as in TRUSTED_PROXIES=1"),
         ("TRUSTED_PROXIES", "-1", "a whole number from 0 to 10"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL=INFO"),
+        ("LOG_FORMAT", "xml", "LOG_FORMAT=json"),
+        ("METRICS_TOKEN", SECRET, "at least 24 random"),
+        ("SENTRY_DSN", f"https://{SECRET}/1", "https://key@host/number"),
+        ("METRICS_TOKEN", f"{SECRET} with spaces in it", "at least 24 random"),
         ("DATABASE_URL", f"postgres://me:{SECRET}@[/x", "postgres://user:password@host"),
         ("DATABASE_URL", f"oracle://me:{SECRET}@host/x", "neither with sqlite:// nor"),
         ("DATABASE_URL", f'"postgres://me:{SECRET}@host/x"', "neither with sqlite:// nor"),
@@ -239,6 +244,8 @@ def test_outside_debug_the_site_serves_what_collectstatic_gathered(
         asset = person.get(source)
         assert asset.status == 200, source
         assert "immutable" in asset.headers["cache-control"]
+    for line in site.log().splitlines():
+        assert "level" in json.loads(line), "for programs, outside DEBUG"
     csp = page.headers["content-security-policy"]
     assert "unsafe" not in csp
     assert "script-src 'self'" in csp

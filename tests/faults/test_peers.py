@@ -13,6 +13,7 @@ from tests.client import Person
 from tests.conftest import MakeSite
 from tests.faults import peers
 from tests.faults.conftest import MakeFaultSite
+from tests.figures import scrape
 from tests.servers import Databases, Site
 
 
@@ -20,8 +21,8 @@ from tests.servers import Databases, Site
 def cut_off(
     databases: Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator["Future[list[float]]"]:
-    """How long a silent peer, dripping headers and a dripping body lasted: found out meanwhile,
-    since it takes a minute of waiting."""
+    """How long a silent peer, dripping headers and a dripping body lasted, and how many /metrics
+    calls silent: found out meanwhile, since it takes a minute of waiting."""
     site = Site(databases, tmp_path_factory.mktemp("site"))
     slug, port = site.video(), site.servers[0].port
 
@@ -32,7 +33,7 @@ def cut_off(
             peers.drip_body(port, slug),
             peers.silent_over_http2(port, slug),
         )
-        return list(found)
+        return [*found, scrape(site)["peers_cut_total", "silent"]]
 
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(lambda: asyncio.run(try_all()))
@@ -76,6 +77,10 @@ async def test_sockets_over_the_caps_are_told_and_cost_nothing(make_site: MakeSi
                 with pytest.raises(Exception, match="503"):
                     async with late.socket(slug):
                         pass
+    turned_away = {
+        key[1:]: n for key, n in scrape(site).items() if key[0] == "sockets_refused_total"
+    }
+    assert turned_away == {("session",): 1, ("address",): 1, ("process",): 1, ("origin",): 0}
     async with asyncio.timeout(10):
         while True:  # the places of those who left are free again
             try:
@@ -106,7 +111,8 @@ async def test_a_second_signal_ends_a_process_at_once(make_site: MakeSite) -> No
 
 
 def test_silent_and_dripping_peers_are_cut(cut_off: "Future[list[float]]") -> None:
-    silent, headers, body, over_http2 = cut_off.result(80)
+    silent, headers, body, over_http2, counted = cut_off.result(80)
+    assert counted == 2
     assert 20 < silent <= 61, "a live peer answers within 20 s; a dead one is gone within 60"
     assert 20 < over_http2 <= 61
     assert headers < 40
