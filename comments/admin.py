@@ -11,6 +11,7 @@ from django.contrib import admin, messages
 from django.contrib.auth.models import User
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
+from django.forms import Script
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
@@ -20,7 +21,7 @@ from comments import actions, services
 from comments import job_admin as job_admin  # registers what it has
 from comments.errors import Refused
 from comments.identity import Actor, actor_of_account
-from comments.models import MODERATE, Comment, Stream, Viewer
+from comments.models import MODERATE, Comment, Job, Stream, Viewer
 from videos.admin import VideoAdmin
 
 # Shown, never edited.
@@ -147,9 +148,23 @@ class StreamInline(admin.StackedInline[Stream, Any]):
     autocomplete_fields = ["moderators"]
     verbose_name = verbose_name_plural = _("comments")
 
+    class Media:
+        js = [Script("js/admin-labels.js", type="module")]
+
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False  # every video has its stream from its first save on
 
 
-# `videos` knows nothing of comments, so the inline is put in from here.
+# `videos` knows nothing of comments, so this is put in from here.
 VideoAdmin.inlines = [*VideoAdmin.inlines, StreamInline]
+VideoAdmin.gone_with = [
+    *VideoAdmin.gone_with,
+    (
+        str(Comment._meta.verbose_name_plural),
+        lambda videos: Comment.objects.filter(stream__video__in=videos).count(),
+    ),
+    (
+        str(Job._meta.verbose_name_plural),
+        lambda videos: Job.objects.filter(stream__video__in=videos).count(),
+    ),
+]

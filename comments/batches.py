@@ -58,12 +58,19 @@ class InBatches[K: Hashable, A, R]:
     async def _run(self, key: K) -> None:
         context.forget()  # a batch is not about who came first
         waiting = self._waiting[key]
-        while waiting:
-            batch = [waiting.popleft() for _ in range(min(len(waiting), AT_ONCE))]
-            await self._serve(key, batch)
-            if len(waiting) < len(batch) > 1:
-                await asyncio.sleep(GATHER_SECONDS)
-        del self._waiting[key]
+        try:
+            while waiting:
+                batch = [waiting.popleft() for _ in range(min(len(waiting), AT_ONCE))]
+                try:
+                    await self._serve(key, batch)
+                except Exception as error:  # a mistake of ours, which is to end nobody else's turn
+                    for _argument, done in batch:
+                        if not done.done():
+                            done.set_exception(error)
+                if len(waiting) < len(batch) > 1:
+                    await asyncio.sleep(GATHER_SECONDS)
+        finally:
+            del self._waiting[key]
 
     async def _serve(self, key: K, batch: list[tuple[A, asyncio.Future[R]]]) -> None:
         results: Sequence[R | Exception]

@@ -20,9 +20,11 @@ from comments.errors import Code, Refused
 from comments.fanout import fanout
 from comments.hub import Seat
 from comments.identity import Standing, actor_of_session
+from comments.services.common import DATABASE_FAILED
 from comments.stream import Cursor
 from comments.threads import ACTING, in_database
 from streamsite.env import Rate
+from streamsite.logs import Seldom
 from streamsite.observe import context
 from streamsite.websocket import Frame
 
@@ -33,6 +35,8 @@ logger = logging.getLogger(__name__)
 # later, which the sender's own connection then holds back.
 FRAMES_AT_ONCE = 50
 FRAMES_PER_SECOND = 10.0
+
+_away = Seldom()
 
 type Fields = dict[str, Any]
 
@@ -75,6 +79,11 @@ class CommentConsumer(AsyncWebsocketConsumer):
         try:
             async with fanout.arriving():
                 await self._take_seat()
+        except DATABASE_FAILED as error:
+            if not fanout.draining:
+                if _away.is_due():
+                    logger.warning("sockets cannot be seated: the database fails: %s", error)
+                await self.close(1013)
         except Exception:
             if not fanout.draining:
                 logger.exception("a socket could not be seated")
@@ -93,6 +102,7 @@ class CommentConsumer(AsyncWebsocketConsumer):
         # Who is not signed in moderates nothing, and a video watched here is known: so when
         # everybody comes back at once, the database is not asked for each.
         stream_id, staff = (None if user else fanout.stream_of(slug)), False
+        by_slug = "" if stream_id is None else slug
         if stream_id is None:
             found = await batches.enter(slug, user)
             if found is None:
@@ -103,7 +113,7 @@ class CommentConsumer(AsyncWebsocketConsumer):
         self.stream_id = stream_id
         cursors = parse_qs(self.scope["query_string"].decode("latin-1")).get("cursor", [""])
         peer = self.scope["extensions"]["streamsite.peer"]  # given by streamsite.websocket
-        seat = Seat(peer, self._close_after_answer, staff=staff, standing=standing)
+        seat = Seat(peer, self._close_after_answer, staff=staff, standing=standing, by_slug=by_slug)
         await fanout.join(stream_id, seat, Cursor.parse(cursors[0]))
         self.seat = seat
 

@@ -35,6 +35,7 @@ class Fanout:
         self._arriving: set[asyncio.Timeout] = set()
         self._is_polling = False
         self._looking = False
+        self._look_again = False
         self._looked_at = 0.0  # when the safety poll succeeded last
         self.draining = False  # this process ends: who comes now is sent to another
 
@@ -64,7 +65,7 @@ class Fanout:
         context.forget()  # it outlives who came first
         try:
             stream.attach(asyncio.get_running_loop())
-            hub = Hub(stream_id, self.look)
+            hub = Hub(stream_id, self.look_anew)
             await hub.start()
             if not self.hubs:
                 self._looked_at = time.monotonic()  # until now there was nothing to look at
@@ -91,8 +92,10 @@ class Fanout:
         return time.monotonic() - self._looked_at if self.hubs else 0.0
 
     def stream_of(self, slug: str) -> int | None:
-        """The stream of a video that is watched here already, without asking the database."""
-        return next((hub.stream_id for hub in self.hubs.values() if hub.slug == slug), None)
+        """The stream of a video that is watched here already, without asking the database. Whoever
+        is seated by it keeps the slug (`Seat.by_slug`) until the safety poll has confirmed it."""
+        known = (h.stream_id for h in self.hubs.values() if h.slug == slug and h.slug_is_known)
+        return next(known, None)
 
     def leave(self, stream_id: int, seat: Seat) -> None:
         hub = self.hubs.get(stream_id)
@@ -121,6 +124,20 @@ class Fanout:
         if not self.hubs or self._looking:
             return
         self._looking = True
+        try:
+            await self._look_once()
+            while self._look_again:
+                self._look_again = False
+                await self._look_once()
+        finally:
+            self._looking = False
+
+    async def look_anew(self) -> None:
+        """As `look`, when something has changed: what is looked at already may be from before."""
+        self._look_again = self._looking
+        await self.look()
+
+    async def _look_once(self) -> None:
         watched = {stream_id: (hub.head, hub.slug) for stream_id, hub in self.hubs.items()}
         signed_in = [
             (seat, (hub.stream_id, seat.standing))
@@ -128,6 +145,7 @@ class Fanout:
             for seat in hub.seats
             if seat.standing
         ]
+        unproven = [(h, seat) for h in self.hubs.values() for seat in h.seats if seat.by_slug]
         try:
             found, remade, standings = await in_database(_look, LOOKING)(
                 {stream_id: slug for stream_id, (_head, slug) in watched.items()},
@@ -136,8 +154,6 @@ class Fanout:
         except Exception as error:
             logger.warning("safety poll failed: %s", type(error).__name__)
             return
-        finally:
-            self._looking = False
         self._looked_at = time.monotonic()
         for stream_id, (head_before, slug) in watched.items():
             hub = self.hubs.get(stream_id)
@@ -153,6 +169,9 @@ class Fanout:
             hub = self.hubs.get(standing[0])
             if hub is not None and seat in hub.seats:
                 _apart(hub, hub.stand, seat, staff=standings[standing])
+        for hub, seat in unproven:
+            if hub.stream_id in found and seat in hub.seats:
+                _apart(hub, hub.prove, seat)
 
     async def close_all(self, code: int, *, seconds: float) -> None:
         """Close every socket with `code`, spread evenly over `seconds`; let no more in.
@@ -192,6 +211,7 @@ async def _close(hub: Hub, code: int) -> None:
 
 def _follow(hub: Hub, head_before: int, found: tuple[str, int, str, str]) -> None:
     epoch, head, hub.slug, room = found
+    hub.slug_is_known = True
     hub.set_room(room)
     # Behind us (a restored backup), of another history, or ahead of us: read it.
     if epoch != hub.epoch or head > hub.head or head < head_before:

@@ -59,6 +59,10 @@ class Peer(Protocol):
     def write(self, frame: Frame) -> bool:
         """Send a frame at once; False, and nothing is sent, while earlier ones still wait."""
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether it will never take a frame again."""
+
     def abort(self) -> None:
         """End the connection without waiting for who does not read."""
 
@@ -67,10 +71,11 @@ class Seat:
     """One socket's place in a hub.
 
     `close` ends the socket with a code; `standing` is what a signed-in socket's authority rests
-    on, which the safety poll looks at again.
+    on, which the safety poll looks at again. `by_slug` is the video's slug as this process had it
+    in mind, where the database was not asked; until the safety poll has confirmed it.
     """
 
-    __slots__ = ("close", "cursor", "notice", "peer", "reading", "staff", "standing")
+    __slots__ = ("by_slug", "close", "cursor", "notice", "peer", "reading", "staff", "standing")
 
     def __init__(
         self,
@@ -79,11 +84,13 @@ class Seat:
         *,
         staff: bool,
         standing: Standing | None,
+        by_slug: str = "",
     ) -> None:
         self.peer = peer
         self.close = close
         self.staff = staff
         self.standing = standing
+        self.by_slug = by_slug
         self.cursor = 0
         self.notice = 0  # the version of the room's notice that this socket has
         self.reading = 0  # which read from the database it waits for, 0 for none
@@ -97,6 +104,7 @@ class Hub:
         self.stream_id = stream_id
         self._look = look
         self.slug = ""
+        self.slug_is_known = True  # until the room is told to have changed
         self.seats: set[Seat] = set()
         self.epoch = ""
         self.ring = Ring()
@@ -227,6 +235,7 @@ class Hub:
             self.elsewhere[str(message["process"])] = (int(message["viewers"]), time.monotonic())
             return
         if kind == "room":
+            self.slug_is_known = False
             self.spawn(self._look())
             return
         if message["epoch"] != self.epoch:
@@ -381,7 +390,7 @@ class Hub:
             # The hot path: one call for each socket, and nothing noted of it.
             busy = [seat for seat in seats if not seat.peer.write(frame)]
             self._fall_behind(busy, cursor, notice)
-            self._fresh.update(busy)
+            self._fresh.update(seat for seat in busy if not seat.peer.is_ending)
             counts.frames_sent += len(seats)  # who had no room is not among them any more
             counts.without_room += len(busy)
             cursor, notice = reached, self.notice_version
@@ -421,7 +430,8 @@ class Hub:
         for seat in seats:
             for cursor, frame in frames:
                 if not seat.peer.write(frame):
-                    busy.append(seat)
+                    if not seat.peer.is_ending:  # else there is nothing to come back for
+                        busy.append(seat)
                     break
                 seat.cursor = cursor
                 seat.notice = version
@@ -561,6 +571,14 @@ class Hub:
             self._abreast[seat.staff].discard(seat)
             seat.staff = staff
             self._read(seat, None)  # the window anew, as the other audience sees it
+
+    def prove(self, seat: Seat) -> None:
+        """The safety poll has confirmed the slug that a seat came by; or there is another video
+        under it now, which the browser comes back to."""
+        if seat.by_slug != self.slug:
+            self.leave(seat)
+            self.spawn(ignore_errors(seat.close(1012)))
+        seat.by_slug = ""
 
 
 async def ignore_errors(work: Awaitable[None]) -> None:

@@ -3,6 +3,7 @@ them. How much each allows is a setting (docs/settings.md)."""
 
 import ipaddress
 import math
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
@@ -26,19 +27,30 @@ JOBS_PER_HOUR = 60
 # is ahead): it does not count, or its author would be silent until the clock has caught up.
 CLOCKS_DIFFER = timedelta(seconds=1)
 
+type IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-def client_address(peer: str, forwarded_for: str) -> str:
-    """The client's address, as far as it can be trusted.
+
+def client_address(peer: str, forwarded_for: str) -> IPAddress | None:
+    """The client's address, as far as it can be trusted; None where there is none to be read.
 
     `peer` is who connected to us; `forwarded_for` the X-Forwarded-For header, all of it. Each
     trusted proxy has added at the right the address that connected to it, so the client's is the
     entry number TRUSTED_PROXIES from the right. What stands left of it anybody may have written.
+    Where that entry is missing, or is no address, it is the peer.
     """
     hops: int = settings.TRUSTED_PROXIES
     entries = [entry.strip() for entry in forwarded_for.split(",") if entry.strip()]
-    if hops == 0 or len(entries) < hops:
-        return peer
-    return entries[-hops]
+    told = parse_address(entries[-hops]) if 0 < hops <= len(entries) else None
+    return told or parse_address(peer)
+
+
+def parse_address(text: str) -> IPAddress | None:
+    """An IP address, also in brackets, and with a port behind it as some proxies write it."""
+    match = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}", text)
+    try:
+        return ipaddress.ip_address(match[1] or match[2] if match else text)
+    except ValueError:
+        return None
 
 
 def address_of(headers: Mapping[str, str], peer: str) -> str:
@@ -46,20 +58,22 @@ def address_of(headers: Mapping[str, str], peer: str) -> str:
 
     The hash covers the IPv4 address, or the first 64 bits of an IPv6 address: one subscriber can
     use all the rest. Without SECRET_KEY it cannot be turned back. Empty where there is no address
-    (a unix socket, a management command).
+    (a unix socket without a proxy); behind proxies all whose address cannot be read share one.
     """
-    raw = client_address(peer, headers.get("x-forwarded-for", ""))
-    try:
-        address = ipaddress.ip_address(raw.strip("[]"))
-    except ValueError:
-        return ""
+    address = client_address(peer, headers.get("x-forwarded-for", ""))
+    if address is None:
+        return _hashed(b"unknown") if settings.TRUSTED_PROXIES else ""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped:
             address = address.ipv4_mapped
         else:
-            network = ipaddress.ip_network((address, 64), strict=False)
+            network = ipaddress.ip_network((int(address), 64), strict=False)
             address = network.network_address
-    return salted_hmac("comments.address", address.packed, algorithm="sha256").hexdigest()[:32]
+    return _hashed(address.packed)
+
+
+def _hashed(address: bytes) -> str:
+    return salted_hmac("comments.address", address, algorithm="sha256").hexdigest()[:32]
 
 
 class Flood:

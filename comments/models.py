@@ -119,6 +119,7 @@ class Viewer(models.Model):
     class Meta:
         verbose_name = _("viewer")
         verbose_name_plural = _("viewers")
+        indexes = [models.Index(fields=["created_at", "id"], name="viewer_time")]
 
     def __str__(self) -> str:
         return self.display_name
@@ -221,6 +222,13 @@ class Comment(models.Model):
             # What the flood limits count: the last seconds of one author, of one address.
             models.Index(fields=["author", "posted_at"], name="comment_author_time"),
             models.Index(fields=["address", "posted_at"], name="comment_address_time"),
+            # The latest in admin, and the latest visible ones of a page whatever was removed since.
+            models.Index(fields=["posted_at", "id"], name="comment_time"),
+            models.Index(
+                fields=["stream", "-number"],
+                name="comment_visible",
+                condition=models.Q(state="visible"),
+            ),
         ]
 
     def __str__(self) -> str:

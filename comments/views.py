@@ -12,7 +12,9 @@ from comments import actions, frames, stream
 from comments.errors import Code, Refused
 from comments.identity import Actor, actor_of_request
 from comments.models import Stream
+from comments.services.common import DATABASE_FAILED
 from streamsite.observe import context
+from streamsite.pages import unavailable
 from videos.models import Video
 from videos.views import page
 
@@ -27,16 +29,23 @@ STATUS = {
     Code.NOT_FOUND: 404,
     Code.TRY_AGAIN: 503,
 }
+DRAFT = ("body", "key", "name")
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def comments(request: HttpRequest, slug: str) -> HttpResponse:
     """`/videos/<slug>/comments/`: GET ?before=<number> reads back, POST acts."""
-    video = get_object_or_404(Video, slug=slug)
-    room = get_object_or_404(Stream.objects.select_related("video"), video=video)
-    if request.method == "POST":
-        return _act(request, video, room)
-    return _older(request, room)
+    try:
+        room = get_object_or_404(Stream.objects.select_related("video"), video__slug=slug)
+        if request.method == "POST":
+            return _act(request, room.video, room)
+        return _older(request, room)
+    except DATABASE_FAILED:
+        fields = _fields(request)
+        if fields.get("action") != "post" or request.htmx:  # type: ignore[attr-defined]
+            raise  # a page says so
+        # By the plain form a page comes in the place of the one that had the text.
+        return unavailable(request, {name: str(fields.get(name, "")) for name in DRAFT})
 
 
 def _older(request: HttpRequest, room: Stream) -> HttpResponse:
@@ -60,7 +69,7 @@ def _older(request: HttpRequest, room: Stream) -> HttpResponse:
 
 
 def _act(request: HttpRequest, video: Video, room: Stream) -> HttpResponse:
-    fields: dict[str, Any] = {"action": "post"} | request.POST.dict()
+    fields = _fields(request)
     context.hide(fields.get("body"), fields.get("name"))
     htmx: HtmxDetails = request.htmx  # type: ignore[attr-defined]
     try:
@@ -77,6 +86,9 @@ def _act(request: HttpRequest, video: Video, room: Stream) -> HttpResponse:
         if refusal.retry_after:
             response["Retry-After"] = str(refusal.retry_after)
         return response
+    except DATABASE_FAILED:
+        actions.count("form", fields["action"], Code.TRY_AGAIN)
+        raise
     except Exception:
         actions.count("form", fields["action"], "error")
         raise
@@ -87,6 +99,11 @@ def _act(request: HttpRequest, video: Video, room: Stream) -> HttpResponse:
     # so sending it again doubles nothing. At the same address it is loaded anew, with a new key.
     anchor = f"?posted={outcome.number}#c-{outcome.number}" if outcome.number else ""
     return HttpResponseRedirect(video.get_absolute_url() + anchor, status=303)
+
+
+def _fields(request: HttpRequest) -> dict[str, Any]:
+    """The form's, if one was sent."""
+    return {"action": "post"} | request.POST.dict() if request.method == "POST" else {}
 
 
 def _actor(request: HttpRequest) -> Actor:

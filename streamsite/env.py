@@ -7,6 +7,7 @@ instead. Values that may hold a secret (keys, URLs with passwords) are never rep
 import ipaddress
 import os
 import re
+import resource
 import shutil
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -32,6 +33,7 @@ POSTGRES_IS_GONE = {
     "keepalives_interval": 2,
     "keepalives_count": 3,
 }
+FILES_AT_MOST = 1_048_576  # the most that Linux gives one process by default (fs.nr_open)
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 
@@ -87,6 +89,31 @@ def limit(name: str, *, default: int | None) -> int | None:
     if not re.fullmatch(r"[0-9]{1,9}", value) or int(value) < 1:
         refuse(name, f"is {value!r}", f"a whole number from 1, as in {name}=100, or {name}=off")
     return int(value)
+
+
+def open_files() -> int:
+    """How many files and sockets this process may have open, once it has asked for it."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return FILES_AT_MOST if hard == resource.RLIM_INFINITY else min(hard, FILES_AT_MOST)
+
+
+def most_connections() -> int:
+    """How many of them connections from outside may be: database, Redis and files are others."""
+    return open_files() - max(64, min(128, open_files() // 8))
+
+
+def sockets(name: str, *, default: int) -> int | None:
+    """As `limit`; each socket needs an open file, and some are left for pages. Without a value as
+    many as `default`, or as this process may have."""
+    most = max(1, most_connections() - min(512, open_files() // 8))
+    found = limit(name, default=min(default, most))
+    if found is not None and found > most:
+        refuse(
+            name,
+            f"is {found}, more than the open files of this process allow",
+            f"a number up to {most}, or raise the limit (LimitNOFILE=, ulimit -Hn)",
+        )
+    return found
 
 
 def rate(name: str, *, default: Rate | None) -> Rate | None:
@@ -325,6 +352,8 @@ def database(name: str, *, default: str) -> dict[str, Any]:
         | {
             "pool": {
                 "min_size": 1,
+                # The stream's eleven threads, the pages' eight places, and /readyz: nobody waits
+                # for another kind (streamsite/pages.py).
                 "max_size": 20,
                 "timeout": 5,
                 "connection_class": postgres.Connection,

@@ -26,6 +26,13 @@ PASSWORD_HELP = _("At least 8 characters. Not only digits, not your name, not a 
 
 
 class SignInForm(AuthenticationForm):
+    error_messages = AuthenticationForm.error_messages | {
+        # As the form calls it.
+        "invalid_login": _(
+            "This name and password do not belong together. Capitals count in both."
+        ),
+    }
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["username"].label = _("Name")  # as signing up calls it

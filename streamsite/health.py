@@ -3,15 +3,16 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from asgiref.sync import markcoroutinefunction, sync_to_async
+from asgiref.sync import markcoroutinefunction
 from channels.layers import get_channel_layer
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 
 from comments.fanout import fanout
-from streamsite.postgres import answered_within
+from comments.threads import Threads, in_database
 
 SECONDS = 2.0
+ASKING = Threads("ready", 1, SECONDS)
 
 
 class HealthMiddleware:
@@ -40,9 +41,7 @@ class HealthMiddleware:
 async def _ready() -> JsonResponse:
     """200 when database and channel layer answer, and the pages that are open here are followed;
     else 503. Says which is not so."""
-    database, layer = await asyncio.gather(
-        _answers(sync_to_async(_ask_database)()), _answers(_ask_layer())
-    )
+    database, layer = await asyncio.gather(_answers(_ask_database_here()), _answers(_ask_layer()))
     # A database that answers here may still keep the stream's own threads waiting.
     stream = not fanout.is_blind
     ready = database and layer and stream
@@ -60,10 +59,13 @@ async def _answers(question: Awaitable[None]) -> bool:
 
 
 def _ask_database() -> None:
-    with answered_within(SECONDS), connection.cursor() as cursor:
+    with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
         if cursor.fetchone() != (1,):
             raise DatabaseError
+
+
+_ask_database_here = in_database(_ask_database, ASKING)
 
 
 async def _ask_layer() -> None:

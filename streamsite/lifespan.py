@@ -1,6 +1,7 @@
 """What happens when a process starts to serve and when it ends, whoever runs it."""
 
 import fcntl
+import resource
 import sys
 from pathlib import Path
 from typing import Any, TextIO
@@ -12,8 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from comments.fanout import fanout
-from streamsite import postgres
+from streamsite import env, postgres
 from streamsite.database import connect_apart, require_answer
 from streamsite.env import refuse
 from streamsite.observe.sampling import sampler
@@ -27,7 +27,8 @@ _lock: "TextIO | psycopg.Connection | None" = (
 
 
 class Lifespan:
-    """The ASGI lifespan: refuse to start with a sentence; close the sockets in order at the end."""
+    """The ASGI lifespan: refuse to start with a sentence. By its end there is no socket left to
+    close: streamsite/connection.py has seen it coming."""
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         while True:
@@ -42,7 +43,6 @@ class Lifespan:
                 sampler.start()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
-                await fanout.close_all(1012, seconds=0)
                 sampler.stop()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
@@ -50,10 +50,17 @@ class Lifespan:
 
 def require_ready() -> None:
     """Raise ImproperlyConfigured, with a sentence, where this process could only serve badly."""
+    _raise_open_files()
     _bound_statements()
     _require_database()
     _require_static_files()
     _require_company()
+
+
+def _raise_open_files() -> None:
+    """Each connection is an open file, and the limit that a shell gives is for programs of old."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (env.open_files(), hard))
 
 
 def _bound_statements() -> None:

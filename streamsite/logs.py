@@ -8,6 +8,7 @@ nor a secret of the site. No code of ours logs an address of a viewer.
 import json
 import logging
 import re
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -98,4 +99,19 @@ class RedisInOneLine(logging.Filter):
             record.msg, record.args = "Redis is away: %s", (error,)
             record.levelno, record.levelname = logging.WARNING, "WARNING"
             record.exc_info = None
+        return True
+
+
+class Seldom:
+    """For a line about what meets many in the same moment: due once in `seconds`."""
+
+    def __init__(self, seconds: float = 2.0) -> None:
+        self._seconds = seconds
+        self._quiet_until = 0.0
+
+    def is_due(self) -> bool:
+        now = time.monotonic()
+        if now < self._quiet_until:
+            return False
+        self._quiet_until = now + self._seconds
         return True

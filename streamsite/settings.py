@@ -80,6 +80,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
+    "streamsite.pages.PagesMiddleware",  # what is above it asks the database in threads of its own
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -185,7 +186,7 @@ RATE_VIEWER = env.rate("RATE_VIEWER", default=env.Rate(5, 10))
 RATE_ADDRESS = env.rate("RATE_ADDRESS", default=None if DEBUG else env.Rate(30, 10))
 SOCKETS_PER_SESSION = env.limit("SOCKETS_PER_SESSION", default=20)
 SOCKETS_PER_ADDRESS = env.limit("SOCKETS_PER_ADDRESS", default=None if DEBUG else 200)
-SOCKETS_PER_PROCESS = env.limit("SOCKETS_PER_PROCESS", default=20_000)
+SOCKETS_PER_PROCESS = env.sockets("SOCKETS_PER_PROCESS", default=20_000)
 
 # --- People -------------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@
   `write` takes a Frame that was made once. Hypercorn's ping is one sleeping task per socket, which
   outlives the socket by up to the ping's interval, and nobody looks for the pong; a peer that
   stops reading is never dropped.
-- QuietServer: each connection that the kernel gave up would leave a traceback.
 
 There is no setting for any. They can go when Hypercorn takes an extension by its configuration,
 offers a way to send one frame to many, checks pongs, and bounds `drain()`.
@@ -22,11 +21,8 @@ import struct
 import sys
 import termios
 import zlib
-from contextlib import suppress
 from typing import Any
 
-from hypercorn.asyncio import run as asyncio_run
-from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.protocol import h11, ws_stream
 from hypercorn.protocol.events import Body, Data, Event, StreamClosed
 from hypercorn.protocol.h11 import H11Protocol
@@ -48,6 +44,9 @@ SILENT_AT_MOST = 44.0
 # bytes now and then.
 LEAST_TAKEN = 4 * 1024  # bytes
 TAKEN_WITHIN = 6.0  # seconds
+# A peer that we have told that the socket closes has this long to say so too. It may ping on for
+# ever otherwise, and is heard of.
+CLOSING_AT_MOST = 6.0
 LOOK_SECONDS = 2.0
 LOOK_STEPS = 20  # the sockets are looked at in so many parts, for others to have their turn between
 UNACKNOWLEDGED_AT_MOST = 8_000  # ms that sent data may wait for the peer's kernel to take it
@@ -177,6 +176,7 @@ class LiveStream(WSStream):
         self.window_bits = 0  # of the negotiated compression
         self.heard = 0.0
         self.pinged = 0.0
+        self.closing_since = 0.0  # since when the handshake of closing is seen under way
         self.tcp: socket.socket | None = None  # where its kernel's counters can be asked
         self.reading = Reading()
 
@@ -239,6 +239,11 @@ class LiveStream(WSStream):
             self.open_to = None  # a close is the last frame
         await super()._send_wsproto_event(event)
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether `write` will never take a frame again."""
+        return self.open_to is None or self.open_to.is_closing()
+
     def abort(self) -> None:
         """End the connection without waiting for its peer."""
         self.live.pop(self, None)
@@ -261,12 +266,25 @@ class LiveStream(WSStream):
         assert self.transport is not None, "it was there at the handshake"
         if self.transport.is_closing():
             return
-        if self.is_not_reading(now) or now - self.heard > SILENT_AT_MOST:
-            counts.peers_cut.add("silent" if now - self.heard > SILENT_AT_MOST else "not_reading")
+        if self.connection.state is not ConnectionState.OPEN and not self.closing_since:
+            self.closing_since = now
+        if why := self.why_cut(now):
+            counts.peers_cut.add(why)
             self.abort()
-        elif now - self.pinged >= PING_SECONDS and self.connection.state is ConnectionState.OPEN:
+        elif now - self.pinged >= PING_SECONDS and not self.closing_since:
             self.pinged = now
             self.ping()
+
+    def why_cut(self, now: float) -> str:
+        """The reason for which the connection is to end now; empty where there is none."""
+        is_not_reading = self.is_not_reading(now)  # which also hears of the peer
+        if now - self.heard > SILENT_AT_MOST:
+            return "silent"
+        if is_not_reading:
+            return "not_reading"
+        if self.closing_since and now - self.closing_since > CLOSING_AT_MOST:
+            return "closing"
+        return ""
 
     def is_not_reading(self, now: float) -> bool:
         """Whether the peer's kernel takes too little; what it takes is a sign of life, too: its
@@ -342,21 +360,11 @@ def _bound_waiting(peer: socket.socket, *, alone: bool) -> None:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
 
-class QuietServer(TCPServer):
-    """A connection whose end is no news: that its peer was gone for too long (ETIMEDOUT) would be
-    a traceback in the log for each, since Hypercorn expects fewer kinds of loss."""
-
-    async def _close(self) -> None:
-        with suppress(OSError):
-            await super()._close()
-
-
 def install() -> None:
     """Put each class where Hypercorn takes its own from."""
     for module, ours in (
         (ws_stream, SharedDeflate),
         (h11, LiveStream),
-        (asyncio_run, QuietServer),
     ):
         name = ours.__mro__[1].__name__
         assert issubclass(getattr(module, name), ours.__mro__[1]), "see the docstring"

@@ -373,8 +373,15 @@ class Site:
 
     def start_valkey(self, port: int | None = None) -> int:
         """Start Valkey (again, on the port that it had); its port."""
-        self.valkey = ValkeyServer(port=port or free_port(), data_dir=self.folder / "valkey")
-        self.valkey.start(SECONDS_TO_START)
+        for tries_left in (2, 1, 0):
+            self.valkey = ValkeyServer(port=port or free_port(), data_dir=self.folder / "valkey")
+            try:
+                self.valkey.start(SECONDS_TO_START)
+                break
+            except OSError:  # somebody else took the port since it was found free
+                if port or not tries_left:
+                    raise
+        assert self.valkey is not None
         found: int = self.valkey.port
         return found
 

@@ -205,3 +205,14 @@ async def test_who_is_locked_elsewhere_holds_up_no_stranger(make_site: MakeSite)
         assert (await waiting).is_ack, "served when the row is free"
         await sockets[1].sees("held")
     assert not site.tracebacks
+
+
+async def test_a_mistake_in_a_batch_is_told_to_its_own_and_the_next_are_served() -> None:
+    def many(_key: int, arguments: list[int]) -> list[int]:
+        return arguments[1:] if 0 in arguments else arguments  # one result too few
+
+    ask = InBatches(many, ACTING)
+    async with asyncio.timeout(5):
+        with pytest.raises(ValueError, match="shorter"):
+            await ask(1, 0)
+        assert await ask(1, 7) == 7

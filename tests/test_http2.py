@@ -3,6 +3,7 @@
 import json
 import time
 import uuid
+from collections.abc import Iterator
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -21,6 +22,14 @@ from tests.http2 import Http2, Http2Socket
 from tests.servers import Site
 
 
+@pytest.fixture(scope="module")
+def site(make_site_for_module: MakeSite) -> Iterator[Site]:
+    command = ("-m", "tests.without", "only_http1", "--bind", "{bind}")
+    found = make_site_for_module(command=command, RATE_VIEWER="off", RATE_ADDRESS="off")
+    yield found
+    assert not found.tracebacks
+
+
 def post(body: str) -> str:
     return json.dumps({"action": "post", "body": body, "key": str(uuid.uuid4())})
 
@@ -36,9 +45,9 @@ def enter(http2: Http2, person: Person, slug: str, **headers: str) -> Http2Socke
     return Http2Socket(http2, path, **given)
 
 
-def test_comments_are_posted_and_seen_over_http2(sqlite_site: Site) -> None:
-    slug, port = sqlite_site.video(), sqlite_site.servers[0].port
-    ann, ben = Person(sqlite_site).open(slug), Person(sqlite_site).open(slug)
+def test_comments_are_posted_and_seen_over_http2(site: Site) -> None:
+    slug, port = site.video(), site.servers[0].port
+    ann, ben = Person(site).open(slug), Person(site).open(slug)
     with Http2(port) as of_ann, Http2(port) as of_ben:
         one, other = enter(of_ann, ann, slug), enter(of_ben, ben, slug)
         assert one.stream.status == other.stream.status == 200
@@ -52,10 +61,10 @@ def test_comments_are_posted_and_seen_over_http2(sqlite_site: Site) -> None:
         one.until(lambda: one.pongs, "a pong")
 
 
-def test_two_sockets_and_a_page_share_a_connection_and_end_alone(sqlite_site: Site) -> None:
-    slug = sqlite_site.video()
-    person = Person(sqlite_site).open(slug)
-    with Http2(sqlite_site.servers[0].port) as http2:
+def test_two_sockets_and_a_page_share_a_connection_and_end_alone(site: Site) -> None:
+    slug = site.video()
+    person = Person(site).open(slug)
+    with Http2(site.servers[0].port) as http2:
         one, two = enter(http2, person, slug), enter(http2, person, slug)
         assert http2.get("/healthz").status == 200
         one.send(CloseConnection(1000))
@@ -71,11 +80,11 @@ def test_two_sockets_and_a_page_share_a_connection_and_end_alone(sqlite_site: Si
         assert http2.get(f"/videos/{slug}/").status == 200
 
 
-def test_as_many_sockets_one_after_the_other_as_anybody_likes(sqlite_site: Site) -> None:
+def test_as_many_sockets_one_after_the_other_as_anybody_likes(site: Site) -> None:
     """A stream that stayed half open would count among the 100 of a connection for ever."""
-    slug = sqlite_site.video()
-    person = Person(sqlite_site).open(slug)
-    with Http2(sqlite_site.servers[0].port) as http2:
+    slug = site.video()
+    person = Person(site).open(slug)
+    with Http2(site.servers[0].port) as http2:
         for _ in range(120):
             socket = enter(http2, person, slug)
             socket.send(CloseConnection(1000))
@@ -84,10 +93,10 @@ def test_as_many_sockets_one_after_the_other_as_anybody_likes(sqlite_site: Site)
             socket.until(lambda: socket.stream.ended, "its end")  # noqa: B023
 
 
-def test_a_socket_of_another_page_is_refused_over_http2(sqlite_site: Site) -> None:
-    slug = sqlite_site.video()
-    person = Person(sqlite_site).open(slug)
-    with Http2(sqlite_site.servers[0].port) as http2:
+def test_a_socket_of_another_page_is_refused_over_http2(site: Site) -> None:
+    slug = site.video()
+    person = Person(site).open(slug)
+    with Http2(site.servers[0].port) as http2:
         refused = enter(http2, person, slug, origin="http://elsewhere.example")
         assert refused.stream.status == 403
         refused.until(lambda: refused.stream.ended, "the end of the refusal")
@@ -103,43 +112,42 @@ def test_a_socket_of_another_page_is_refused_over_http2(sqlite_site: Site) -> No
     ],
 )
 def test_a_request_that_makes_no_sense_ends_alone(
-    sqlite_site: Site, method: str, path: str, pseudo: dict[str, str]
+    site: Site, method: str, path: str, pseudo: dict[str, str]
 ) -> None:
-    with Http2(sqlite_site.servers[0].port) as http2:
+    with Http2(site.servers[0].port) as http2:
         http2.h2.config.validate_outbound_headers = False
         http2.h2.config.normalize_outbound_headers = False
         stream = http2.request(method, path, pseudo=pseudo)
         http2.until(lambda: stream.reset is not None, "the reset")
         assert http2.get("/healthz").status == 200
-    assert not sqlite_site.tracebacks
+    assert not site.tracebacks
 
 
-def test_what_comes_after_the_answer_is_dropped(sqlite_site: Site) -> None:
-    with Http2(sqlite_site.servers[0].port) as http2:
+def test_what_comes_after_the_answer_is_dropped(site: Site) -> None:
+    with Http2(site.servers[0].port) as http2:
         stream = http2.request("POST", "/", end=False, content_length="3000000")
         http2.until(lambda: stream.status == 413, "the refusal")
         http2.h2.send_data(stream.id, b"x" * 1000)
         http2.flush()
         assert http2.get("/healthz").status == 200
-    assert not sqlite_site.tracebacks
+    assert not site.tracebacks
 
 
-def test_an_order_of_streams_that_makes_no_sense_leaves_no_traceback(sqlite_site: Site) -> None:
-    with Http2(sqlite_site.servers[0].port) as http2:
+def test_an_order_of_streams_that_makes_no_sense_leaves_no_traceback(site: Site) -> None:
+    with Http2(site.servers[0].port) as http2:
         for number in range(1, 2_200, 2):
             http2.h2.prioritize(number, weight=7)
         http2.flush()
         while not http2.closed:
             http2.take(10)
-    with Http2(sqlite_site.servers[0].port) as http2:
+    with Http2(site.servers[0].port) as http2:
         assert http2.get("/healthz").status == 200
-    assert not sqlite_site.tracebacks
+    assert not site.tracebacks
 
 
-def test_who_stops_reading_is_bounded_and_cut_alone(make_site: MakeSite) -> None:
+def test_who_stops_reading_is_bounded_and_cut_alone(site: Site) -> None:
     """One connection: a socket that reads nothing more is reset, another goes on; a download that
     is paused costs no memory and is still there."""
-    site = make_site(RATE_VIEWER="off", RATE_ADDRESS="off")
     (site.folder / "data" / "media").mkdir(parents=True, exist_ok=True)
     (site.folder / "data" / "media" / "long.mp4").write_bytes(bytes(64 * 1024 * 1024))
     slug, server = site.video(), site.servers[0]

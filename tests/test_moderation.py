@@ -118,6 +118,22 @@ def test_admin_cannot_write_add_or_delete_comments(comment: Comment, root: Actor
     assert (comment.body, comment.state) == ("the words", "visible")
 
 
+def test_the_page_that_deletes_a_video_counts_its_comments_and_lists_none(
+    comment: Comment, root: Actor
+) -> None:
+    client = Client()
+    assert root.user is not None
+    client.force_login(root.user)
+    video = comment.stream.video
+    url = f"/admin/videos/video/{video.pk}/delete/"
+    page = client.get(url).content.decode()
+    assert "Comments: 1" in page
+    assert str(video) in page
+    assert "the words" not in page
+    assert client.post(url, {"post": "yes"}).status_code == 302
+    assert not Comment.objects.exists()
+
+
 @pytest.mark.parametrize("model", ["comment", "viewer", "stream"])
 def test_admins_lists_can_be_filtered_and_searched(
     comment: Comment, root: Actor, model: str

@@ -202,6 +202,11 @@ def test_no_address_is_stored_in_the_clear(stream: Stream, anon: Actor) -> None:
         (1, "6.6.6.6, 1.1.1.1", "1.1.1.1"),
         (2, "6.6.6.6, 1.1.1.1, 2.2.2.2", "1.1.1.1"),
         (2, "1.1.1.1", "9.9.9.9"),
+        (1, "203.0.113.9:51234", "203.0.113.9"),
+        (1, "[2001:db8::1]:443", "2001:db8::1"),
+        (1, "[2001:db8::1]", "2001:db8::1"),
+        (1, "unknown", "9.9.9.9"),
+        (1, "1.1.1.1, _hidden:80", "9.9.9.9"),
     ],
 )
 def test_addresses_are_taken_from_behind_the_trusted_proxies_only(
@@ -210,7 +215,16 @@ def test_addresses_are_taken_from_behind_the_trusted_proxies_only(
     from comments.limits import client_address
 
     settings.TRUSTED_PROXIES = hops
-    assert client_address("9.9.9.9", forwarded) == address
+    assert str(client_address("9.9.9.9", forwarded)) == address
+
+
+def test_behind_a_proxy_an_address_that_cannot_be_read_is_no_way_around_the_limits(
+    settings: Settings,
+) -> None:
+    from comments.limits import address_of
+
+    settings.TRUSTED_PROXIES = 1
+    assert address_of({"x-forwarded-for": "unknown"}, "") != ""
 
 
 def test_going_back_and_sending_another_text_posts_it_and_sending_it_again_does_not_double(

@@ -72,6 +72,7 @@ def refusal_of(done: "subprocess.CompletedProcess[str]") -> str:
         ("SOCKETS_PER_SESSION", "0", "SOCKETS_PER_SESSION=off"),
         ("SOCKETS_PER_ADDRESS", "many", "SOCKETS_PER_ADDRESS=off"),
         ("SOCKETS_PER_PROCESS", "1.5", "SOCKETS_PER_PROCESS=off"),
+        ("SOCKETS_PER_PROCESS", "99999999", "raise the limit (LimitNOFILE="),
         ("ORIGINS", "video.example", "https://video.example"),
         ("HSTS_ALL", "2", "HSTS_ALL=on or HSTS_ALL=off"),
         ("LOGIN_COOLOFF", "15m", "a whole number from 1 to 604800"),

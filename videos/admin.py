@@ -1,12 +1,14 @@
 """Videos in the admin: where they are made, made live, and ended."""
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.admin import ModelAdmin
-from django.db.models import QuerySet
+from django.contrib.admin.widgets import AdminFileWidget
+from django.db.models import FileField, QuerySet
 from django.http import HttpRequest
+from django.utils.html import format_html
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
@@ -42,9 +44,15 @@ class SourceFilter(admin.SimpleListFilter):
         return queryset
 
 
+class FileWidget(AdminFileWidget):
+    """With a label of its own: in the fieldset that Django makes of it, the input has none."""
+
+    use_fieldset = False
+
+
 @admin.register(Video)
 class VideoAdmin(VideoModelAdmin):
-    list_display = ("title", "state", "source_kind", "starts_at", "started_at", "ended_at")
+    list_display = ("title", "state_badge", "source_kind", "starts_at", "started_at", "ended_at")
     list_filter = ("state", SourceFilter)
     search_fields = ("title", "slug", "description")
     date_hierarchy = "created_at"
@@ -52,6 +60,9 @@ class VideoAdmin(VideoModelAdmin):
     prepopulated_fields = {"slug": ("title",)}
     readonly_fields = ("created_at", "poster_state")
     actions: Sequence[Any] = ("make_live", "end")
+    formfield_overrides = {FileField: {"widget": FileWidget}}
+    # What other apps delete with videos: a name in the plural, and how many there are.
+    gone_with: ClassVar[list[tuple[str, Callable[[list[Video]], int]]]] = []
     fieldsets = (
         (None, {"fields": ("title", "slug", "description")}),
         (
@@ -78,6 +89,19 @@ class VideoAdmin(VideoModelAdmin):
         ),
     )
 
+    def get_deleted_objects(
+        self, objs: Sequence[Video] | QuerySet[Video], request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[str]]:
+        """The videos, and how many of everything else go with them: Django would read and list
+        each comment of each."""
+        videos = list(objs)
+        counts = {str(Video._meta.verbose_name_plural): len(videos)}
+        for name, count in self.gone_with:
+            counts[name] = count(videos)
+        refused = [v for v in videos if not self.has_delete_permission(request, v)]
+        needed = {str(Video._meta.verbose_name)} if refused else set()
+        return [str(video) for video in videos], counts, needed, []
+
     def get_inlines(self, request: HttpRequest, obj: Video | None) -> list[Any]:
         """What other apps put in (see comments/admin.py) belongs to a video that exists."""
         return [] if obj is None else list(super().get_inlines(request, obj))
@@ -90,6 +114,14 @@ class VideoAdmin(VideoModelAdmin):
             return gettext("None could be made of it; the list of jobs says why.")
         widths = ", ".join(str(width) for width, _url in video.poster_images)
         return gettext("%s pixels wide") % widths if widths else gettext("none")
+
+    @admin.display(description=_("state"), ordering="state")
+    def state_badge(self, video: Video) -> str:
+        return format_html(
+            '<span class="state-badge state-badge-{}">{}</span>',
+            video.state,
+            gettext("LIVE") if video.is_live else video.get_state_display(),
+        )
 
     @admin.display(description=_("source"))
     def source_kind(self, video: Video) -> str:

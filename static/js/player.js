@@ -1,5 +1,6 @@
 /* The player: HLS where the browser cannot play it itself, calm words where nothing plays, and
-   what a change of state (it comes over the socket, in #video-state) means for the picture. */
+   what a change of state (it comes over the socket, in #video-state) means for the picture and for
+   the shelf that the header names. */
 
 const player = document.querySelector(".player");
 const video = player?.querySelector("video") ?? null;
@@ -58,6 +59,14 @@ function start() {
   else if (video.error) giveUp();
 }
 
+/* In the header, the shelf that the video stands on now. */
+function markShelf(state) {
+  for (const link of document.querySelectorAll(".site-shelves a")) {
+    if (link.dataset.state === state) link.setAttribute("aria-current", "true");
+    else link.removeAttribute("aria-current");
+  }
+}
+
 /* Upcoming to live: the page that was loaded may not load the source, so it offers a new one.
    Live to ended: the picture runs out instead of beginning again. */
 function followState(status) {
@@ -65,6 +74,7 @@ function followState(status) {
   new MutationObserver(() => {
     const now = status.querySelector("#video-state")?.dataset.state;
     if (!now || now === state) return;
+    markShelf(now);
     if (now === "live" && !video) say("started");
     if (now === "ended" && video) video.loop = false;
     if (now === "ended" && !video) say("ended");

@@ -74,7 +74,7 @@ class Counts:
         self.catch_ups_failed = 0
         self.sockets_opened = 0
         # Counted by threads too.
-        self.peers_cut = Tally("silent", "not_reading")  # why
+        self.peers_cut = Tally("silent", "not_reading", "closing")  # why
         self.sockets_refused = Tally("origin", "session", "address", "process")  # why
         self.actions = Tally()  # door, action, outcome
         self.changes = Tally("posted", "moderated")  # kind

@@ -27,3 +27,9 @@ def keys_of(slug: str, body: str) -> list[str]:
     """The keys of the comments that say exactly this: one for each time it is stored."""
     found = Comment.objects.filter(stream__video__slug=slug, body=body)
     return [str(key) for key in found.values_list("key", flat=True)]
+
+
+def removed(slug: str) -> list[str]:
+    """What the removed comments say."""
+    found = Comment.objects.filter(stream__video__slug=slug, state=Comment.State.REMOVED)
+    return list(found.order_by("number").values_list("body", flat=True))

@@ -30,8 +30,8 @@ def ann(enter: Enter, line: Line) -> Visitor:
 
 
 def is_offline(visitor: Visitor) -> None:
-    expect(visitor.page.locator("#link-state")).to_have_text(OFFLINE)
-    expect(visitor.page.locator("#link-state")).to_be_visible()
+    expect(visitor.page.locator("#link-line")).to_have_text(OFFLINE)
+    expect(visitor.page.locator("#link-line")).to_be_visible()
 
 
 def mark(visitor: Visitor) -> None:
@@ -82,12 +82,12 @@ def test_after_a_cut_the_page_is_exact_and_what_was_written_is_sent_once(
     ann.box.press("Enter")
     expect(ann.pending).to_have_text(re.compile("written in the dark waiting$"))
     expect(ann.pending).to_be_in_viewport(ratio=1)
-    expect(ann.notice).to_contain_text("sent as soon as we are back")
+    expect(ann.notice).to_contain_text("sent as soon as we are connected")
     expect(ann.box).to_have_value("written in the dark")
     assert bodies_in(site, slug)[40:] == ["stays", "said meanwhile"]
 
     line.mend()
-    expect(ann.page.locator("#link-state")).to_have_text("Back.")
+    expect(ann.page.locator("#link-line")).to_have_text("Back.")
     ann.sees("written in the dark")
     expect(ann.pending).to_have_count(0)
     expect(ann.box).to_have_value("")
@@ -156,7 +156,7 @@ def test_a_browser_that_is_back_on_line_does_not_wait(
     ann.context.set_offline(True)
     line.cut()
     # The second try is 4 s away.
-    expect(ann.page.locator("#link-state")).to_have_text(re.compile(r"in 4 s\.$"))
+    expect(ann.page.locator("#link-line")).to_have_text(re.compile(r"in 4 s\.$"))
     ben.say(slug, "while away")
     line.mend()
     ann.context.set_offline(False)
@@ -237,9 +237,11 @@ def test_a_server_that_is_gone_for_minutes_is_tried_at_bounded_intervals_and_fou
 
     ann.box.fill("typed in the dark")
     for number, seconds in enumerate(DELAYS, start=1):
-        expect(ann.page.locator("#link-state")).to_have_text(
+        expect(ann.page.locator("#link-line")).to_have_text(
             f"Offline, trying again in {seconds} s."
         )
+        # Read aloud once, not with every second.
+        expect(ann.page.locator("#link-state")).to_have_text("Offline.")
         tried(number)
         if number == len(DELAYS) // 2:
             expect(ann.box).to_have_value("typed in the dark")
@@ -248,7 +250,7 @@ def test_a_server_that_is_gone_for_minutes_is_tried_at_bounded_intervals_and_fou
         if number < len(DELAYS):
             ann.page.clock.run_for(seconds * 1000)
     expect(ann.pending).to_have_text(re.compile("typed in the dark waiting$"))
-    expect(ann.notice).to_contain_text("sent as soon as we are back")
+    expect(ann.notice).to_contain_text("sent as soon as we are connected")
     expect(ann.box).to_have_value("typed in the dark")
 
     # Meanwhile, from other processes:
@@ -365,7 +367,7 @@ def test_a_browser_that_says_it_is_offline_is_believed(enter: Enter, site: Site,
     ann.context.set_offline(True)
     is_offline(ann)
     ann.sends("typed without a network")
-    expect(ann.notice).to_contain_text("Not connected")
+    expect(ann.notice).to_have_text("Your comment is sent as soon as we are connected.")
     ann.context.set_offline(False)
     ann.sees("typed without a network")
     assert bodies_in(site, slug) == ["typed without a network"]
@@ -432,7 +434,7 @@ def test_a_clock_that_is_set_back_does_not_hide_a_dead_link(
     ben.say(slug, "while the line was dead")
     ann.page.clock.run_for(51_000)
     # Not "in 3601 s", either.
-    expect(ann.page.locator("#link-state")).to_have_text(re.compile(r"(in \d s|now)\.$"))
+    expect(ann.page.locator("#link-line")).to_have_text(re.compile(r"(in \d s|now)\.$"))
     line.mend()
     ann.page.clock.run_for(21_000)
     ann.sees("while the line was dead")
@@ -551,9 +553,9 @@ def test_what_is_too_long_to_be_sent_is_refused_by_the_page_itself(
     # Nor is it sent by a reload, also where the page before thought that it was on its way.
     ann.page.evaluate(
         """body => {
-            const { slug, me } = document.getElementById("panel").dataset;
+            const { slug, as } = document.getElementById("panel").dataset;
             const key = "00000000-0000-4000-8000-000000000000";
-            const unsettled = { key, body: body.trim(), me, isOnItsWay: true };
+            const unsettled = { key, body: body.trim(), as, isOnItsWay: true };
             sessionStorage.setItem(`unsettled:${slug}`, JSON.stringify(unsettled));
         }""",
         body,
@@ -652,7 +654,8 @@ def test_a_page_that_was_sent_away_for_good_sends_its_text_once_when_it_is_reloa
     an_answer_is_lost(ann)
     ann.page.evaluate(CLOSE, 4408)
     expect(ann.page.locator("#link-state")).to_contain_text("Reload it to go on.")
-    expect(ann.page.locator("#link-state")).to_be_visible()
+    # One sentence to be seen, not two that say the same.
+    expect(ann.page.locator("#link-line")).to_be_hidden()
     expect(ann.notice).to_have_text("Your comment is kept. Reload this page to send it.")
     text_is_back(ann, "only once please")
     if asks_again:
@@ -836,7 +839,7 @@ def test_a_removal_pressed_without_a_connection_is_done_when_there_is_one(
     line.cut()
     is_offline(staff)
     staff.page.keyboard.press("d")
-    expect(staff.notice).to_contain_text("This is done as soon as we are back.")
+    expect(staff.notice).to_contain_text("This is done as soon as we are connected.")
     line.mend()
     expect(staff.row(1).locator(".comment-removal")).to_contain_text("Removed by Mona")
     expect(staff.notice).to_be_hidden()
@@ -861,7 +864,7 @@ def test_a_removal_pressed_without_a_connection_is_not_done_to_what_has_changed(
     line.cut()
     is_offline(staff)
     staff.page.keyboard.press("d")
-    expect(staff.notice).to_contain_text("This is done as soon as we are back.")
+    expect(staff.notice).to_contain_text("This is done as soon as we are connected.")
     for action in ("remove", "restore"):
         mona.act(slug, action, number="1")
     line.mend()

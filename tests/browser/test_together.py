@@ -209,6 +209,24 @@ def test_the_admin_closes_opens_and_ends_a_room_in_every_page(enter: Enter, slug
     expect(form).to_be_hidden()
 
 
+def test_an_open_page_follows_its_room_in_every_place(enter: Enter, site: Site) -> None:
+    slug = site.video("upcoming")
+    ann = enter().open(slug)
+    current = ann.page.locator(".site-shelves [aria-current]")
+    empty = ann.page.locator(".stream-empty")
+    expect(current).to_have_text("Upcoming")
+    expect(empty).to_have_text("No comments yet. Say hello.", use_inner_text=True)
+    site.call(world.set_state, slug, "live")
+    expect(current).to_have_text("Live")
+    site.call(world.set_stream, slug, accepting=False)
+    expect(empty).to_have_text("There are no comments.", use_inner_text=True)
+    site.call(world.set_stream, slug, accepting=True)
+    expect(empty).to_have_text("No comments yet. Say hello.", use_inner_text=True)
+    site.call(world.set_state, slug, "ended")
+    expect(current).to_have_text("Past")
+    expect(empty).to_have_text("There are no comments.", use_inner_text=True)
+
+
 def test_the_admin_removes_in_bulk_from_every_page(enter: Enter, slug: str) -> None:
     ann, root = enter().open(slug), enter("root")
     for body in ("bulk one", "bulk two", "bulk three"):
@@ -299,7 +317,9 @@ def test_who_signs_in_on_the_way_comes_back_to_the_video_with_a_badge(
     ann, ben = enter().open(slug), enter().open(slug)
     ann.page.get_by_role("link", name="Sign in").click()
     ann.fills_in("mona", "wrong")
-    expect(ann.page.get_by_role("alert")).to_contain_text("correct username and password")
+    expect(ann.page.get_by_role("alert")).to_contain_text(
+        "name and password do not belong together"
+    )
     expect(ann.page.get_by_label("Name")).to_have_value("mona")
     ann.fills_in("mona", world.PASSWORD)
     expect(ann.page).to_have_url(f"{ann.origin}/videos/{slug}/")
@@ -308,6 +328,18 @@ def test_who_signs_in_on_the_way_comes_back_to_the_video_with_a_badge(
     row = ben.sees("from a moderator")
     assert look_of(row)[0] == "Mona"
     expect(row.locator(".comment-badge")).to_have_text("mod")
+
+
+def test_why_a_name_was_refused_stands_until_its_form_closes(enter: Enter, slug: str) -> None:
+    ann = enter().open(slug)
+    ann.page.locator("#rename-open").click()
+    ann.page.get_by_label("Your name").fill("mona")
+    ann.page.get_by_role("button", name="Save").click()
+    expect(ann.notice).to_have_text(re.compile("belongs to an account"))
+    ann.box.fill("meanwhile")
+    expect(ann.notice).to_have_text(re.compile("belongs to an account"))
+    ann.page.get_by_role("button", name="Cancel").click()
+    expect(ann.notice).to_be_hidden()
 
 
 def test_a_draft_survives_a_reload(enter: Enter, slug: str) -> None:

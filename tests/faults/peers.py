@@ -239,3 +239,30 @@ def drip_body(port: int, slug: str) -> Awaitable[float]:
         "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 5000\r\n\r\nbody="
     )
     return dripping(port, head.encode(), b"a")
+
+
+# --- Peers that do not take their answer --------------------------------------------------------
+
+
+class Greedy(Deaf):
+    """Asks for a large file, and never reads a byte."""
+
+    def __init__(self, port: int, path: str) -> None:
+        self.server = port
+        self.socket = socket.socket()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        self.socket.connect(("127.0.0.1", port))
+        self.socket.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+
+
+async def takes_nothing(port: int, path: str, most: float = 60.0) -> float:
+    """Ask for a file and take none of it: how long until the server gives up."""
+    peer = Greedy(port, path)
+
+    async def wait() -> None:
+        while held(port, [peer]):
+            await asyncio.sleep(0.5)
+
+    found = await seconds_until_cut(wait(), most)
+    peer.socket.close()
+    return found

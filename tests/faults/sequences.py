@@ -67,6 +67,10 @@ class Link:
             self.tab.page.apply(parse(frame.text))
         return True
 
+    @property
+    def is_ending(self) -> bool:
+        return self.tab.seat is not self.seat
+
     def abort(self) -> None:
         self.tab.seat = None
 

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -21,9 +22,14 @@ from tests.servers import Databases, Site
 def cut_off(
     databases: Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator["Future[list[float]]"]:
-    """How long a silent peer, dripping headers and a dripping body lasted, and how many /metrics
-    calls silent: found out meanwhile, since it takes a minute of waiting."""
-    site = Site(databases, tmp_path_factory.mktemp("site"))
+    """How long a silent peer, dripping headers, a dripping body, a silent socket of HTTP/2 and an
+    answer that is not taken lasted, and how many /metrics calls silent: found out meanwhile, since
+    it takes a minute of waiting."""
+    command = ("-m", "tests.without", "only_http1", "--bind", "{bind}")
+    site = Site(databases, tmp_path_factory.mktemp("site"), command=command)
+    large = Path(site.variables["DATA_DIR"]) / "media" / "large.mp4"
+    large.parent.mkdir(exist_ok=True)
+    large.write_bytes(bytes(20_000_000))
     slug, port = site.video(), site.servers[0].port
 
     async def try_all() -> list[float]:
@@ -32,6 +38,7 @@ def cut_off(
             peers.drip_headers(port),
             peers.drip_body(port, slug),
             peers.silent_over_http2(port, slug),
+            peers.takes_nothing(port, "/media/large.mp4"),
         )
         return [*found, scrape(site)["peers_cut_total", "silent"]]
 
@@ -111,9 +118,10 @@ async def test_a_second_signal_ends_a_process_at_once(make_site: MakeSite) -> No
 
 
 def test_silent_and_dripping_peers_are_cut(cut_off: "Future[list[float]]") -> None:
-    silent, headers, body, over_http2, counted = cut_off.result(80)
+    silent, headers, body, over_http2, untaken, counted = cut_off.result(80)
     assert counted == 2
     assert 20 < silent <= 61, "a live peer answers within 20 s; a dead one is gone within 60"
     assert 20 < over_http2 <= 61
     assert headers < 40
     assert body < 20
+    assert 28 < untaken < 40, "a line that stands still for a moment is given time"

@@ -23,6 +23,7 @@ const draftName = `draft:${panel.dataset.slug}`;
 const unsettledName = `unsettled:${panel.dataset.slug}`;
 const characters = new Intl.Segmenter(undefined, { granularity: "grapheme" });
 
+let isNameRefused = false; // the form of the name is open, and says why
 let posting = null; // {key, body, row}: the comment on its way
 // {key, body, as, isOnItsWay}: the last text that is not known to be stored. Whatever became of it,
 // sent again it has the same key, so that there are never two of it. It is sent without being asked
@@ -62,7 +63,7 @@ function lengthOf(text) {
 function measure() {
   const most = longest();
   box.style.blockSize = "auto";
-  box.style.blockSize = `${Math.min(box.scrollHeight, 132)}px`;
+  box.style.blockSize = `${box.scrollHeight}px`; // comments.css has the most
   const length = box.value.length < most * COUNT_FROM ? 0 : lengthOf(box.value.trim());
   const isOver = length > most;
   count.hidden = length < most * COUNT_FROM;
@@ -75,7 +76,8 @@ function measure() {
 box.addEventListener("input", () => {
   remember(draftName, box.value);
   const isOver = measure();
-  if (told() === "too_fast") return;
+  // Not about what is being typed: a wait, or why the name was refused.
+  if (told() === "too_fast" || (isNameRefused && told())) return;
   if (!isOver) tell("");
   // Once, without a number that changes with every key: it is read aloud.
   else if (told() !== "over") tell(say("over", longest()), "over");
@@ -208,6 +210,8 @@ panel.addEventListener("rows:changed", () => {
 
 function showRename(open) {
   rename.hidden = !open;
+  if (isNameRefused) tell("");
+  isNameRefused = false;
   renameOpen.setAttribute("aria-expanded", String(open));
   if (open) rename.elements.name.select();
   else renameOpen.focus();
@@ -215,7 +219,11 @@ function showRename(open) {
 
 function renamed(answer) {
   const name = answer?.dataset.name;
-  if (name === undefined) return answer && tellRefusal(answer);
+  if (name === undefined) {
+    isNameRefused = Boolean(answer);
+    if (answer) tellRefusal(answer);
+    return;
+  }
   myName.textContent = name;
   rename.elements.name.value = name;
   showRename(false);

@@ -6,6 +6,7 @@ import { say } from "./words.js";
 const CONNECT_WITHIN = 15_000; // ms
 const FIRST_DELAY = 1000; // ms; doubled with every failure in a row
 const LONGEST_DELAY = 30_000;
+const QUIET_CONNECTING = 2000; // ms; that a page which opens is connecting need not be said before
 const DEAD_AFTER = 40_000; // ms without a frame; the server's heartbeat comes every 15 to 17 s
 // Of one frame, as the server counts it (docs/contract.md); four times as much closes the socket.
 const FRAME_BYTES = 16 * 1024;
@@ -14,7 +15,8 @@ const BLAMELESS = new Set([1000, 1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015]
 
 const panel = document.getElementById("panel");
 const list = document.getElementById("comments");
-const state = document.getElementById("link-state");
+const state = document.getElementById("link-state"); // for the ear
+const line = document.getElementById("link-line"); // for the eye
 
 let connection = null; // hx-ws's own record of the socket
 let failures = 0;
@@ -52,9 +54,12 @@ export function send(action) {
   return true;
 }
 
-function show(name, words) {
+function show(name, words = "", spoken = words) {
   panel.dataset.link = name;
-  state.textContent = words;
+  line.textContent = words;
+  line.hidden = !words;
+  // Written again it would be read again.
+  if (state.textContent !== spoken) state.textContent = spoken;
 }
 
 function withCursor() {
@@ -67,14 +72,16 @@ function countDown() {
   clearTimeout(ticking);
   if (isOpen() || ended) return;
   const seconds = Math.ceil((retryAt - performance.now()) / 1000);
-  show("offline", seconds > 0 ? say("offline", seconds) : say("offlineNow"));
+  show("offline", seconds > 0 ? say("offline", seconds) : say("offlineNow"), say("offlineSaid"));
   if (seconds > 0) ticking = setTimeout(countDown, 1000);
 }
 
 panel.addEventListener("htmx:ws:before:connection", (event) => {
   connection = event.detail.connection;
   withCursor();
-  if (!failures && !wasOpen) show("connecting", say("connecting"));
+  if (failures || wasOpen) return;
+  show("connecting");
+  ticking = setTimeout(show, QUIET_CONNECTING, "connecting", say("connecting"));
 });
 
 panel.addEventListener("htmx:ws:after:connection", () => {
@@ -82,7 +89,7 @@ panel.addEventListener("htmx:ws:after:connection", () => {
   wasOpen = true;
   current = false;
   heard = Date.now();
-  show("open", "");
+  show("open");
   panel.dispatchEvent(new CustomEvent("link:open"));
 });
 
@@ -120,6 +127,7 @@ panel.addEventListener("htmx:ws:close", (event) => {
   withCursor(); // hx-ws reopens a hidden tab's socket without asking again
   if (code >= 4000) {
     ended = true;
+    clearTimeout(ticking);
     show("ended", say("closed"));
     panel.dispatchEvent(new CustomEvent("link:ended"));
     return;
@@ -152,7 +160,7 @@ panel.addEventListener("htmx:ws:after:message:incoming", (event) => {
   if (!failures) return;
   failures = 0;
   show("open", say("back"));
-  ticking = setTimeout(() => isOpen() && show("open", ""), 4000);
+  ticking = setTimeout(() => isOpen() && show("open"), 4000);
 });
 
 // A link can be dead without the browser knowing: after sleep, on a lost network.

@@ -1,10 +1,13 @@
 // Actions on a comment: one menu for all rows, by mouse, touch and keyboard. Which actions there
 // are depends on the page's role; whether they are allowed, the server decides each time.
+// While somebody points at a comment, the stream stands still under it.
 
 import { tell, tellRefusal } from "./notice.js";
 import { request } from "./outbox.js";
-import { isStaff, read, rowOf, textOf } from "./rows.js";
+import { hold, isStaff, read, release, rowOf, textOf } from "./rows.js";
 import { say } from "./words.js";
+
+const LINE = 20; // px of a comment that are in view at the least when keys act on it
 
 const panel = document.getElementById("panel");
 const scroller = document.getElementById("stream");
@@ -13,13 +16,21 @@ const button = document.getElementById("row-menu-button");
 const menu = document.getElementById("row-menu");
 
 let selected = 0; // number of the comment that the button stands at, and the keys act on
+let pointing = ""; // what points at it, and so holds the stream: "mouse", "touch" or "keys"
+let mouse = { clientX: -1, clientY: -1 }; // where it moved last
+let placedAt = 0; // px: where the button stood when the menu was put there
 
+const isOpen = () => menu.matches(":popover-open");
+const hasFocus = () => scroller.contains(document.activeElement);
 const removed = (row) => row.dataset.state === "removed";
 
 const ALLOWED = {
   remove: (row) => !removed(row) && (isStaff() || row.classList.contains("is-mine")),
   restore: (row) => removed(row) && isStaff(),
 };
+const DONE = { remove: "removed", restore: "restored" };
+
+const offersActions = (row) => Object.values(ALLOWED).some((allowed) => allowed(row));
 
 function act(action, number) {
   const row = rowOf(number);
@@ -38,29 +49,61 @@ function act(action, number) {
         return true;
       },
       onState: (state) => state === "waiting" && tell(say("keptAction"), "kept"),
-      onAnswer: (answer) => answer?.dataset.refused !== undefined && tellRefusal(answer),
+      onAnswer(answer) {
+        if (answer?.dataset.refused !== undefined) tellRefusal(answer);
+        else if (answer) read(say(DONE[action]));
+      },
     },
   );
 }
+
+// --- the comment that is pointed at -----------------------------------------------------------
 
 function select(row) {
   rowOf(selected)?.classList.remove("is-selected");
   selected = Number(row.dataset.number);
   row.classList.add("is-selected");
-  const any = Object.values(ALLOWED).some((allowed) => allowed(row));
+  const any = offersActions(row);
   button.hidden = !any;
   // Moving it again under a press would lose the click.
   if (any && button.parentElement !== row) row.append(button);
 }
 
+function deselect() {
+  rowOf(selected)?.classList.remove("is-selected");
+  selected = 0;
+  button.hidden = true;
+}
+
+function point(row, by) {
+  select(row);
+  pointing = by;
+  hold();
+}
+
+/** Nobody points at a comment any more: the stream goes on. */
+function leave({ isKept = false } = {}) {
+  if (isOpen()) return;
+  pointing = "";
+  if (!isKept) deselect();
+  release();
+}
+
 // A new state replaces its row, and with it the selection and the button.
 panel.addEventListener("rows:changed", () => {
   const row = rowOf(selected);
-  if (row && !row.classList.contains("is-selected")) select(row);
+  if (row && !row.classList.contains("is-selected")) {
+    select(row);
+    close(); // what it offers is another thing now
+  }
+  if (isOpen()) place();
   if (button.isConnected) return;
   button.hidden = true; // its row has left the page
   panel.append(button);
+  close();
 });
+
+// --- the menu ---------------------------------------------------------------------------------
 
 function items() {
   return [...menu.children].filter((item) => !item.hidden);
@@ -69,28 +112,41 @@ function items() {
 function open() {
   const row = rowOf(selected);
   if (!row) return;
+  hold();
   for (const item of menu.children) item.hidden = !ALLOWED[item.dataset.action](row);
   menu.showPopover();
+  place();
+  button.setAttribute("aria-expanded", "true");
+  items()[0]?.focus();
+}
+
+/** Put the menu at its comment, which may move where there are too few to scroll. */
+function place() {
   const at = button.getBoundingClientRect();
   const { offsetWidth: width, offsetHeight: height } = menu;
   const below = at.bottom + height + 8 < innerHeight;
   menu.style.insetInlineStart = "auto";
   menu.style.left = `${Math.max(8, at.right - width)}px`;
   menu.style.top = `${below ? at.bottom + 4 : at.top - height - 4}px`;
-  button.setAttribute("aria-expanded", "true");
-  items()[0]?.focus();
+  placedAt = at.top;
 }
 
-function close({ refocus = false } = {}) {
-  if (!menu.matches(":popover-open")) return;
+function close() {
+  if (!isOpen()) return;
+  const hadFocus = menu.contains(document.activeElement);
   menu.hidePopover();
   button.setAttribute("aria-expanded", "false");
-  if (refocus) scroller.focus({ preventScroll: true });
+  if (hadFocus) scroller.focus({ preventScroll: true });
+  if (!pointing || (pointing === "mouse" && !isUnderMouse())) leave({ isKept: hadFocus });
 }
+
+/** Whether the mouse is over the list; what it is over counts only when it moves again. */
+const isUnderMouse = () =>
+  list.contains(document.elementFromPoint(mouse.clientX, mouse.clientY));
 
 button.addEventListener("click", (event) => {
   event.stopPropagation();
-  if (menu.matches(":popover-open")) close();
+  if (isOpen()) close();
   else open();
 });
 
@@ -98,7 +154,7 @@ menu.addEventListener("click", (event) => {
   const item = event.target.closest("[data-action]");
   if (!item) return;
   act(item.dataset.action, selected);
-  close({ refocus: true });
+  close();
 });
 
 menu.addEventListener("keydown", (event) => {
@@ -109,21 +165,38 @@ menu.addEventListener("keydown", (event) => {
     all[(all.indexOf(document.activeElement) + step + all.length) % all.length].focus();
   } else if (event.key === "Escape" || event.key === "Tab") {
     event.preventDefault();
-    close({ refocus: true });
+    close();
   }
 });
 
-document.addEventListener("click", (event) => {
-  if (!menu.contains(event.target)) close();
-});
-scroller.addEventListener("scroll", () => close(), { passive: true });
+// Of the stream or of the page. It is told late: of scrolling before the menu opened, too.
+document.addEventListener(
+  "scroll",
+  () => isOpen() && Math.abs(button.getBoundingClientRect().top - placedAt) > 1 && close(),
+  { capture: true, passive: true },
+);
+
+// --- mouse and touch --------------------------------------------------------------------------
+
+document.addEventListener(
+  "pointermove",
+  (event) => {
+    if (event.pointerType === "mouse") mouse = event;
+  },
+  { passive: true },
+);
 
 // Of a mouse that moves: rows that scroll by under a resting one do not take the selection.
 list.addEventListener("pointermove", (event) => {
-  if (event.pointerType !== "mouse" || menu.matches(":popover-open")) return;
+  if (event.pointerType !== "mouse" || isOpen()) return;
   const row = event.target.closest("li");
-  if (row && !row.classList.contains("is-selected")) select(row);
+  if (row && offersActions(row)) {
+    if (!pointing || !row.classList.contains("is-selected")) point(row, "mouse");
+  } else if (pointing === "mouse") {
+    leave({ isKept: hasFocus() });
+  }
 });
+list.addEventListener("pointerleave", () => pointing === "mouse" && leave({ isKept: hasFocus() }));
 
 list.addEventListener("click", (event) => {
   const undo = event.target.closest("[data-undo]");
@@ -134,28 +207,68 @@ list.addEventListener("click", (event) => {
     return;
   }
   const row = event.target.closest("li");
-  if (row && !event.target.closest("a")) select(row);
+  if (!row || event.target.closest("a")) return;
+  if (offersActions(row)) point(row, event.pointerType === "mouse" ? "mouse" : "touch");
+  else leave();
 });
+
+document.addEventListener("click", (event) => {
+  if (menu.contains(event.target)) return;
+  close();
+  if (!list.contains(event.target)) leave();
+});
+
+// --- keys -------------------------------------------------------------------------------------
+
+const shown = () => [...list.children].filter((row) => !row.hidden);
+
+/** Bring a comment into view as the selected one. At the newest, following goes on. */
+function show(row) {
+  if (row === shown().at(-1)) {
+    select(row);
+    pointing = "";
+    release();
+  } else {
+    point(row, "keys");
+  }
+  row.scrollIntoView({ block: "nearest" });
+  read(textOf(row));
+}
 
 // The stream takes the keyboard: j/k or arrows choose a comment, Enter opens its menu.
 function step(by) {
-  const rows = [...list.children].filter((row) => !row.hidden);
+  const rows = shown();
   if (!rows.length) return;
   const at = rows.findIndex((row) => Number(row.dataset.number) === selected);
-  const next = at < 0 ? rows.length - 1 : Math.min(rows.length - 1, Math.max(0, at + by));
-  select(rows[next]);
-  rows[next].scrollIntoView({ block: "nearest" });
-  read(textOf(rows[next]));
+  show(at < 0 ? rows.at(-1) : rows[Math.min(rows.length - 1, Math.max(0, at + by))]);
 }
+
+function isInView(row) {
+  const { top, bottom } = row.getBoundingClientRect();
+  const view = scroller.getBoundingClientRect();
+  const seen = Math.min(bottom, view.bottom) - Math.max(top, view.top);
+  return seen >= Math.min(bottom - top, LINE);
+}
+
+/** Act on the selected comment by a key. Out of sight it is only shown: nobody removes unseen. */
+function onSelected(doIt) {
+  const row = rowOf(selected);
+  if (!row || row.hidden) return;
+  if (isInView(row)) doIt();
+  else show(row);
+}
+
+const openMenu = () => !button.hidden && open();
 
 const KEYS = {
   j: () => step(1),
   ArrowDown: () => step(1),
   k: () => step(-1),
   ArrowUp: () => step(-1),
-  d: () => act("remove", selected),
-  u: () => act("restore", selected),
-  Enter: () => !button.hidden && open(),
+  // Who may not undo it is asked, by the menu.
+  d: () => onSelected(isStaff() ? () => act("remove", selected) : openMenu),
+  u: () => onSelected(() => act("restore", selected)),
+  Enter: () => onSelected(openMenu),
 };
 
 scroller.addEventListener("keydown", (event) => {
@@ -163,4 +276,10 @@ scroller.addEventListener("keydown", (event) => {
   if (!KEYS[event.key]) return;
   event.preventDefault();
   KEYS[event.key]();
+});
+
+scroller.addEventListener("focusout", ({ relatedTarget }) => {
+  // Another window in front takes the focus from all of this page, and gives it back.
+  if (pointing !== "keys" || !document.hasFocus()) return;
+  if (!scroller.contains(relatedTarget) && !menu.contains(relatedTarget)) leave();
 });

@@ -32,6 +32,7 @@ let floor = 0;
 let newest = 0;
 let unread = 0;
 let following = true; // the reader is at the bottom, and wants to stay there
+let held = false; // the reader was at the bottom, until a comment there is acted on
 let underway = null; // while an older page is on its way: states that overtook it, by number
 let top = 0; // where the stream was scrolled to last
 let unannounced = [];
@@ -43,11 +44,24 @@ let hasGap = false; // some that waited were dropped: what is left does not join
 /** Go to the newest comment and stay there. */
 export function toBottom() {
   following = true;
+  held = false;
   unread = 0;
   showPill();
   showAllWaiting();
   scroller.scrollTop = scroller.scrollHeight;
   prune();
+}
+
+/** Stand still while a comment is acted on: what arrives is counted, not followed. */
+export function hold() {
+  if (!following) return;
+  following = false;
+  held = true;
+}
+
+/** Follow again, where `hold` has stopped it. */
+export function release() {
+  if (held) toBottom();
 }
 
 /** The row of a comment, if this page shows it. */
@@ -234,7 +248,7 @@ async function loadOlder() {
       return newer ? overtaken : document.adoptNode(row);
     });
     const before = scroller.scrollHeight - scroller.scrollTop;
-    following = false;
+    following = held = false;
     setFloor(Number(rows[0]?.dataset.number ?? firstNumber()), source.dataset.older !== "");
     list.prepend(...rows);
     scroller.scrollTop = scroller.scrollHeight - before;
@@ -268,12 +282,15 @@ scroller.addEventListener(
   () => {
     const isNear = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR;
     // Only scrolling up leaves the end: a notice that takes room below does not.
-    if (isNear && waiting.size && !hasGap) showNextWaiting();
-    else if (isNear && waiting.size) toBottom();
-    else if (isNear) following = true;
-    else if (scroller.scrollTop < top) following = false;
+    if (isNear && !held) {
+      if (!waiting.size) following = true;
+      else if (hasGap) toBottom();
+      else showNextWaiting();
+    } else if (!isNear && scroller.scrollTop < top) {
+      following = held = false;
+    }
     top = scroller.scrollTop;
-    if (following && unread) {
+    if (isNear && !waiting.size && unread) {
       unread = 0;
       showPill();
     }

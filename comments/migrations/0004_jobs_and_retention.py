@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('comments', '0002_accountname'),
+        ('comments', '0003_times_and_visible'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -1,0 +1,213 @@
+"""A comment that somebody points at stays where it is, by mouse, touch and keys, on a busy page."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser import past
+from tests.browser.conftest import PHONE, WIDE, Enter
+from tests.browser.people import Visitor, eventually
+from tests.client import Person
+from tests.servers import Site
+
+SELECTED = re.compile(r"\bis-selected\b")
+
+
+def pill_says(visitor: Visitor, count: int) -> None:
+    words = f"↓ {count} new comment{'s' if count > 1 else ''}"
+    expect(visitor.page.locator("#new-comments")).to_have_text(words)
+
+
+def follows(visitor: Visitor, ben: Person, slug: str, body: str) -> None:
+    """What arrives now is at the foot of the stream, in view."""
+    expect(visitor.page.locator("#new-comments")).to_be_hidden()
+    ben.say(slug, body)
+    expect(visitor.row_of(body)).to_be_in_viewport(ratio=1)
+    visitor.is_at_the_bottom()
+
+
+def opens_by_mouse(visitor: Visitor, number: int) -> None:
+    visitor.row(number).hover()
+    visitor.menu_button.click()
+
+
+def leaves_by_mouse(visitor: Visitor) -> None:
+    visitor.page.keyboard.press("Escape")
+    expect(visitor.stream).to_be_focused()
+    visitor.page.mouse.move(5, 300)
+
+
+def opens_by_touch(visitor: Visitor, number: int) -> None:
+    visitor.row(number).locator(".comment-body").tap()
+    visitor.menu_button.tap()
+
+
+def leaves_by_touch(visitor: Visitor) -> None:
+    visitor.page.locator(".watch-title").tap()
+
+
+def opens_by_keys(visitor: Visitor, number: int) -> None:
+    visitor.stream.focus()
+    for _ in range(3):
+        visitor.page.keyboard.press("k")
+    expect(visitor.row(number)).to_have_class(SELECTED)
+    visitor.page.keyboard.press("Enter")
+
+
+def leaves_by_keys(visitor: Visitor) -> None:
+    visitor.page.keyboard.press("Escape")
+    expect(visitor.stream).to_be_focused()
+    visitor.page.keyboard.press("Shift+Tab")
+
+
+@pytest.mark.parametrize(
+    ("account", "opens", "leaves", "screen"),
+    [
+        ("mona", opens_by_mouse, leaves_by_mouse, WIDE),
+        ("mona", opens_by_touch, leaves_by_touch, PHONE),
+        ("mona", opens_by_keys, leaves_by_keys, WIDE),
+        ("", opens_by_mouse, leaves_by_mouse, WIDE),
+    ],
+    ids=["mouse", "touch", "keys", "ones-own"],
+)
+def test_the_menu_stays_open_while_comments_arrive(
+    enter: Enter,
+    site: Site,
+    slug: str,
+    ben: Person,
+    account: str,
+    opens: Callable[[Visitor, int], None],
+    leaves: Callable[[Visitor], None],
+    screen: dict[str, Any],
+) -> None:
+    site.call(past.write, slug, 25)
+    ann = enter(account, **screen).open(slug)
+    number = ann.says("mine")
+    for body in ("one", "two"):
+        ben.say(slug, body)
+        ann.sees(body)
+    opens(ann, number)
+    expect(ann.menu).to_be_visible()
+    top = ann.top_of("mine")
+    for count in range(1, 5):
+        ben.say(slug, f"new {count}")
+    pill_says(ann, 4)
+    expect(ann.menu).to_be_visible()
+    expect(ann.menu.get_by_role("menuitem", name="Remove")).to_be_focused()
+    assert ann.top_of("mine") == top
+    leaves(ann)
+    expect(ann.menu).to_be_hidden()
+    follows(ann, ben, slug, "and on it goes")
+
+
+def test_what_is_pointed_at_or_chosen_by_keys_does_not_scroll_away(
+    enter: Enter, site: Site, slug: str, ben: Person
+) -> None:
+    site.call(past.write, slug, 25)
+    mona = enter("mona").open(slug)
+    mona.row_of("comment 23").hover()
+    expect(mona.row_of("comment 23")).to_have_class(SELECTED)
+    ben.say(slug, "by mouse")
+    pill_says(mona, 1)
+    mona.page.mouse.move(5, 300)
+    expect(mona.page.locator(".is-selected")).to_have_count(0)
+    follows(mona, ben, slug, "mouse gone")
+
+    mona.stream.focus()
+    mona.page.keyboard.press("k")
+    follows(mona, ben, slug, "at the newest it goes on")
+    mona.page.keyboard.press("k")
+    before = mona.top_of("mouse gone")
+    ben.say(slug, "by keys")
+    pill_says(mona, 1)
+    assert mona.top_of("mouse gone") == before
+    # Down to the newest, it goes on.
+    for _ in range(3):
+        mona.page.keyboard.press("j")
+    follows(mona, ben, slug, "keys at the newest")
+
+
+def test_a_key_does_not_act_on_a_comment_that_is_out_of_sight(
+    enter: Enter, site: Site, slug: str
+) -> None:
+    site.call(past.write, slug, 25)
+    mona = enter("mona").open(slug)
+    mona.stream.focus()
+    for _ in range(2):
+        mona.page.keyboard.press("k")
+    chosen = mona.row_of("comment 24")
+    expect(chosen).to_have_class(SELECTED)
+    mona.stream.evaluate("stream => { stream.scrollTop = 0; }")
+    expect(chosen).not_to_be_in_viewport()
+    mona.page.keyboard.press("d")
+    # Shown first; and then it is done.
+    expect(chosen).to_be_in_viewport(ratio=1)
+    expect(chosen.locator(".comment-removal")).to_have_count(0)
+    mona.page.keyboard.press("d")
+    expect(chosen.locator(".comment-removal")).to_be_visible()
+    expect(mona.page.locator("#announce")).to_have_text("Removed.")
+    assert site.call(past.removed, slug) == ["comment 24"]
+    mona.page.keyboard.press("u")
+    expect(mona.page.locator("#announce")).to_have_text("Restored.")
+
+
+def test_one_is_asked_before_ones_own_comment_is_removed_by_a_key(enter: Enter, slug: str) -> None:
+    ann = enter().open(slug)
+    ann.says("mine")
+    ann.stream.focus()
+    ann.page.keyboard.press("k")
+    ann.page.keyboard.press("d")
+    item = ann.menu.get_by_role("menuitem", name="Remove")
+    expect(item).to_be_focused()
+    ann.page.keyboard.press("Escape")
+    expect(ann.row_of("mine")).to_be_visible()
+    ann.page.keyboard.press("d")
+    item.press("Enter")
+    ann.does_not_see("mine")
+    expect(ann.page.locator("#announce")).to_have_text("Removed.")
+
+
+def test_only_comments_with_something_to_do_light_up_under_the_mouse(
+    enter: Enter, slug: str, ben: Person
+) -> None:
+    ann = enter().open(slug)
+    ann.says("mine")
+    ben.say(slug, "hers")
+    ann.sees("hers").hover()
+    lit = ann.page.locator(".is-selected")
+    expect(lit).to_have_count(0)
+    ann.row_of("mine").hover()
+    expect(lit).to_have_count(1)
+    ann.row_of("hers").hover()
+    expect(lit).to_have_count(0)
+    expect(ann.menu_button).to_be_hidden()
+
+
+GROWS = """(list, count) => {
+    for (let left = count; left; left -= 1) {
+        const row = list.lastElementChild.cloneNode(true);
+        const number = Number(row.dataset.number) + 1;
+        row.dataset.number = number;
+        row.id = `c-${number}`;
+        list.append(row);
+    }
+}"""
+
+
+def test_a_list_held_by_a_forgotten_mouse_does_not_grow_without_end(
+    enter: Enter, site: Site, slug: str
+) -> None:
+    site.call(past.write, slug, 25)
+    mona = enter("mona").open(slug)
+    mona.row_of("comment 23").hover()
+    expect(mona.row_of("comment 23")).to_have_class(SELECTED)
+    mona.page.locator("#comments").evaluate(GROWS, 900)
+    pill_says(mona, 900)
+    assert len(mona.numbers) <= 221
+    assert mona.row_of("comment 23").is_visible()
+    mona.page.mouse.move(5, 300)
+    eventually(lambda: len(mona.numbers) == 200, lambda: str(len(mona.numbers)), mona.page)
+    mona.is_at_the_bottom()
