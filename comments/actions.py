@@ -9,6 +9,8 @@ from django.utils.translation import gettext as _
 from comments import services
 from comments.errors import Code, Refused
 from comments.identity import Actor, actors_of_sessions
+from streamsite.observe import context
+from streamsite.observe.counts import counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,12 @@ ACTIONS: Mapping[str, Callable[[Actor, int, Mapping[str, Any]], Outcome]] = {
 }
 
 
+def count(door: str, action: object, outcome: str) -> None:
+    """Count an answer: `door` it went out by, `outcome` "ok" or the code of the refusal."""
+    known = action if isinstance(action, str) and action in ACTIONS else "unknown"
+    counts.actions.add(door, known, outcome)
+
+
 def perform(
     actor: Actor, stream_id: int, fields: Mapping[str, Any], *, by_form: bool = False
 ) -> Outcome:
@@ -78,6 +86,7 @@ def perform_posts(
 ) -> list[Outcome | Refused]:
     """Post what several sockets sent, in one transaction; each has its own outcome, which without
     `wait` may be Held (services.post_many)."""
+    context.hide(*(sent.fields.get("body") for sent in posts))
     actors = actors_of_sessions([(sent.session_key, sent.address) for sent in posts])
     drafts = [
         services.Draft(actor, fields.get("body"), fields.get("key"), shown=fields.get("as"))

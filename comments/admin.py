@@ -17,10 +17,11 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from comments import services
+from comments import actions, services
+from comments import job_admin as job_admin  # registers what it has
 from comments.errors import Refused
 from comments.identity import Actor, actor_of_account
-from comments.models import MODERATE, Comment, Stream, Viewer
+from comments.models import MODERATE, Comment, Job, Stream, Viewer
 from videos.admin import VideoAdmin
 
 # Shown, never edited.
@@ -79,7 +80,9 @@ class CommentAdmin(admin.ModelAdmin[Comment]):
             try:
                 # What stands as asked already is left as it is.
                 done += verb(actor, stream_id, number).change != change
+                actions.count("admin", verb.__name__, "ok")
             except Refused as refusal:
+                actions.count("admin", verb.__name__, refusal.code)
                 self.message_user(request, f"#{number}: {refusal.sentence}", messages.ERROR)
         told = ngettext("%(done)d comment changed.", "%(done)d comments changed.", done)
         self.message_user(request, told % {"done": done}, messages.SUCCESS)
@@ -141,7 +144,7 @@ class StreamInline(admin.StackedInline[Stream, Any]):
 
     model = Stream
     can_delete = False
-    fields = ["accepting", "max_length", "moderators"]
+    fields = ["accepting", "max_length", "retention_days", "moderators"]
     autocomplete_fields = ["moderators"]
     verbose_name = verbose_name_plural = _("comments")
 
@@ -159,5 +162,9 @@ VideoAdmin.gone_with = [
     (
         str(Comment._meta.verbose_name_plural),
         lambda videos: Comment.objects.filter(stream__video__in=videos).count(),
+    ),
+    (
+        str(Job._meta.verbose_name_plural),
+        lambda videos: Job.objects.filter(stream__video__in=videos).count(),
     ),
 ]

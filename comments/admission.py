@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from comments import limits
 from comments.errors import Code, Refused
 from comments.frames import refusal
+from streamsite.observe.counts import counts
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -36,6 +37,7 @@ class StrictOrigin:
         if is_allowed(scope):
             await self.app(scope, receive, send)
         else:
+            counts.sockets_refused.add("origin")
             await receive()
             await send({"type": "websocket.close", "code": 4403})
 
@@ -51,6 +53,8 @@ def is_allowed(scope: dict[str, Any]) -> bool:
     if settings.TRUSTED_PROXIES:
         forwarded = headers.get(b"x-forwarded-proto")
         secure = secure or forwarded in (["https"], ["wss"])
+    if settings.HTTPS and not secure:
+        return False  # ws:// of a site that is reached by https
     scheme = "https" if secure else "http"
     domain, _port = split_domain_port(hosts[0])
     if not domain or not validate_host(domain, settings.ALLOWED_HOSTS):
@@ -94,11 +98,13 @@ class Admission:
         session = scope["cookies"].get(settings.SESSION_COOKIE_NAME, "")
         address = scope["address"] = limits.address_of(*peer_of(scope))
         if session and _is_over(self.sessions[session], settings.SOCKETS_PER_SESSION):
+            counts.sockets_refused.add("session")
             await _refuse_too_many(receive, send)
             return
-        if _is_over(self.total, settings.SOCKETS_PER_PROCESS) or (
+        if (full := _is_over(self.total, settings.SOCKETS_PER_PROCESS)) or (
             address and _is_over(self.addresses[address], settings.SOCKETS_PER_ADDRESS)
         ):
+            counts.sockets_refused.add("process" if full else "address")
             await _refuse_busy(scope, receive, send)
             return
         self.total += 1

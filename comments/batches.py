@@ -14,6 +14,7 @@ from comments.errors import Refused
 from comments.identity import entries, users_of_sessions
 from comments.services.common import DATABASE_FAILED, Held
 from comments.threads import ACTING, READING, WAITING, Threads, in_database
+from streamsite.observe import context
 
 # After a batch of several, seconds in which those who were just answered may ask again: they then
 # share one batch instead of falling into two halves that take turns.
@@ -55,6 +56,7 @@ class InBatches[K: Hashable, A, R]:
         return await done
 
     async def _run(self, key: K) -> None:
+        context.forget()  # a batch is not about who came first
         waiting = self._waiting[key]
         try:
             while waiting:

@@ -25,6 +25,7 @@ from comments.stream import Cursor
 from comments.threads import ACTING, in_database
 from streamsite.env import Rate
 from streamsite.logs import Seldom
+from streamsite.observe import context
 from streamsite.websocket import Frame
 
 logger = logging.getLogger(__name__)
@@ -131,20 +132,25 @@ class CommentConsumer(AsyncWebsocketConsumer):
         fields: Fields = {}
         try:
             fields = parse_frame(text_data)
+            context.hide(fields.get("body"), fields.get("name"))
             sent = actions.Sent(self._session_key(), self.address, fields)
             if fields.get("action") == "post":
                 outcome = await batches.post(self.stream_id, sent)
             else:
                 outcome = await in_database(_perform, ACTING)(self.stream_id, sent)
+            actions.count("socket", fields["action"], "ok")
             await self._answer(frames.ack(shown_key(fields), fields["action"], outcome))
         except Refused as refusal:
+            actions.count("socket", fields.get("action"), refusal.code)
             await self._tell(refusal, fields)
         except DatabaseError as error:
             logger.warning("an action found the database failing: %s", type(error).__name__)
+            actions.count("socket", fields.get("action"), Code.TRY_AGAIN)
             await self._tell(services.busy(), fields)
         except Exception:
             # A mistake of ours: it is logged whole, and the person is not left without an answer.
             logger.exception("an action failed")
+            actions.count("socket", fields.get("action"), "error")
             sentence = _("Something went wrong here. Nothing was lost; please try again.")
             await self._tell(Refused(Code.TRY_AGAIN, sentence, retry_after=2), fields)
 
@@ -202,4 +208,6 @@ def shown_key(fields: Fields) -> str:
 
 def _perform(stream_id: int, sent: actions.Sent) -> actions.Outcome:
     actor = actor_of_session(sent.session_key, sent.address)
+    if actor.viewer:
+        context.know(viewer=actor.viewer.handle)
     return actions.perform(actor, stream_id, sent.fields)

@@ -14,6 +14,7 @@ from comments.identity import Standing, still_standing
 from comments.models import Stream
 from comments.stream import Cursor
 from comments.threads import LOOKING, give_up, in_database
+from streamsite.observe import context
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Fanout:
         hub.join(seat, cursor)
 
     async def _start(self, stream_id: int) -> None:
+        context.forget()  # it outlives who came first
         try:
             stream.attach(asyncio.get_running_loop())
             hub = Hub(stream_id, self.look_anew)
@@ -82,7 +84,12 @@ class Fanout:
     @property
     def is_blind(self) -> bool:
         """Whether pages here may have missed something for long, since no safety poll succeeds."""
-        return bool(self.hubs) and time.monotonic() - self._looked_at > BLIND_AT_MOST
+        return self.blind_for > BLIND_AT_MOST
+
+    @property
+    def blind_for(self) -> float:
+        """Seconds since the safety poll succeeded; 0 where there is nothing to look at."""
+        return time.monotonic() - self._looked_at if self.hubs else 0.0
 
     def stream_of(self, slug: str) -> int | None:
         """The stream of a video that is watched here already, without asking the database. Whoever

@@ -12,7 +12,8 @@ import logging
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import copy_context
 from typing import Any, Protocol
 
 from channels.layers import get_channel_layer
@@ -30,6 +31,8 @@ from comments.models import Stream
 from comments.ring import SIZE, Ring, in_pieces
 from comments.stream import Batch, Change, Cursor
 from comments.threads import in_database
+from streamsite.observe import context
+from streamsite.observe.counts import counts
 from streamsite.websocket import Frame
 
 logger = logging.getLogger(__name__)
@@ -106,6 +109,7 @@ class Hub:
         self.epoch = ""
         self.ring = Ring()
         self.early: dict[int, Change] = {}  # arrived before the numbers in front of them
+        self._given: list[tuple[float, int]] = []  # when unsent numbers were given, how many then
         self.room = ""  # rendered state of room and video
         self.elsewhere: dict[str, tuple[int, float]] = {}  # process -> its viewers, told when
         self.told = (-1, 0.0)  # own viewers as last told to the others, when
@@ -113,6 +117,8 @@ class Hub:
         self.notice_version = 0
         self._counted = 0.0
         self._loop = asyncio.get_running_loop()
+        self._context = copy_context()
+        self._context.run(context.forget)  # its tasks serve all sockets, not who came first
         self._tasks: set[asyncio.Task[None]] = set()
         self._healing = False
         self._heal_again = False  # asked for while a read was under way
@@ -143,6 +149,7 @@ class Hub:
     async def start(self) -> None:
         """Read where the stream is, then listen. Raises Stream.DoesNotExist."""
         batch, self.slug, self.room = await in_database(_open)(self.stream_id)
+        self._context.run(context.know, video=self.slug)
         self.epoch, self.notice_version = batch.epoch, 1
         self.ring.start_at(max(0, batch.head - SIZE))
         self._apply(batch)
@@ -155,7 +162,7 @@ class Hub:
             self._flush_handle.cancel()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = self._loop.create_task(work)
+        task = self._loop.create_task(work, context=self._context.copy())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -222,7 +229,8 @@ class Hub:
 
     def _take(self, message: dict[str, Any]) -> None:
         self._unheard = 0
-        kind = message["type"]
+        kind, now = message["type"], time.time()
+        counts.doorbell_seconds.observe(max(0.0, now - float(message.get("sent_at", now))))
         if kind == "presence":
             self.elsewhere[str(message["process"])] = (int(message["viewers"]), time.monotonic())
             return
@@ -236,7 +244,10 @@ class Hub:
         for change in [Change.of_message(values) for values in message["changes"]]:
             if self.head < change.change <= self.head + EARLY_AT_MOST:
                 self.early[change.change] = change
+        before = self.head
         self._take_early()
+        if self.head > before:
+            self._given.append((float(message.get("given_at", now)), self.head - before))
         if self.early:
             self.heal(after=GAP_SECONDS)
 
@@ -251,6 +262,7 @@ class Hub:
         Redis may have come back empty, and the core layer then has no group left to send to.
         """
         self._unheard += 1
+        counts.polls_ahead += 1
         if self._unheard >= UNHEARD_AT_MOST and self._listening:
             self._unheard = 0
             self._listening = self.spawn(self._listen_anew(self._listening))
@@ -286,7 +298,12 @@ class Hub:
         generation = self._generation
         announced = list(self.early)
         batch = await in_database(stream.catch_up)(self.stream_id, cursor)
+        counts.heals += 1
         if generation == self._generation:
+            if not batch.reset:
+                found = [change for change in batch.changes if change.change > self.head]
+                counts.healed_changes += len(found)
+                self._given += [(change.given_at, 1) for change in found if change.given_at]
             self._apply(batch)
             # What was announced before is read now, or is of a history that was lost.
             for number in announced:
@@ -295,6 +312,7 @@ class Hub:
     def _apply(self, batch: Batch) -> None:
         if batch.reset:
             self._generation += 1
+            counts.histories += 1
             self.epoch = batch.epoch
             self.ring.start_at(batch.head)
             self.early.clear()
@@ -329,8 +347,10 @@ class Hub:
         for seat in self._fresh:
             groups[seat.cursor, seat.notice, seat.staff].append(seat)
         self._fresh = set()
+        reaches = bool(groups)
         if self._shown != now:
-            for staff in self._abreast:
+            for staff, abreast in self._abreast.items():
+                reaches |= bool(abreast)
                 self._flush_abreast(*self._shown, staff=staff)
             self._shown = now
             self._flushed = started
@@ -345,6 +365,9 @@ class Hub:
                 self._abreast[staff].update(seats)
                 self._abreast[staff].difference_update(self._send(seats, frames))
         took = self._loop.time() - started
+        if reaches:
+            counts.reached_sockets(took, self._given)
+        self._given.clear()
         self._next_flush = started + max(PACE_AT_LEAST * took, min(PACE_AT_MOST, PACE * took))
         if self._fresh:
             # Nothing else would come back to who had no room.
@@ -368,6 +391,8 @@ class Hub:
             busy = [seat for seat in seats if not seat.peer.write(frame)]
             self._fall_behind(busy, cursor, notice)
             self._fresh.update(seat for seat in busy if not seat.peer.is_ending)
+            counts.frames_sent += len(seats)  # who had no room is not among them any more
+            counts.without_room += len(busy)
             cursor, notice = reached, self.notice_version
 
     def _fall_behind(self, seats: list[Seat], cursor: int, notice: int) -> None:
@@ -397,7 +422,7 @@ class Hub:
             first = ""
         return frames
 
-    def _send(self, seats: Iterable[Seat], frames: list[tuple[int, Frame]]) -> list[Seat]:
+    def _send(self, seats: list[Seat], frames: list[tuple[int, Frame]]) -> list[Seat]:
         """Send frames, in their order, to each seat as far as there is room; to whom there was
         not for all of them. Those are served with the next flush."""
         busy: list[Seat] = []
@@ -411,6 +436,8 @@ class Hub:
                 seat.cursor = cursor
                 seat.notice = version
         self._fresh.update(busy)
+        counts.frames_sent += len(frames) * (len(seats) - len(busy))
+        counts.without_room += len(busy)
         return busy
 
     def _read(self, seat: Seat, cursor: Cursor | None) -> None:
@@ -418,6 +445,7 @@ class Hub:
         seat.reading = number = next(self._numbers)  # an earlier read of it counts no more
         self._fresh.discard(seat)
         self._abreast[seat.staff].discard(seat)
+        counts.ring_misses += cursor is not None
         waiting = self._reads.get(cursor)
         if waiting is not None:
             waiting.append((seat, number))
@@ -435,6 +463,7 @@ class Hub:
         waiting = self._reads.pop(cursor)
         seats = [s for s, number in waiting if s in self.seats and s.reading == number]
         if batch is None:
+            counts.catch_ups_failed += len(seats)
             for seat in seats:
                 self.leave(seat)
                 self.spawn(ignore_errors(seat.close(1013)))
@@ -470,6 +499,7 @@ class Hub:
             notice = self._notice(staff=staff)
             changes = [(c.change, c.staff if staff else c.public) for c in batch.changes]
             if batch.reset:
+                counts.windows += len(audience)
                 states = "".join(text for _change, text in changes)
                 window = reset_frame(states, Cursor(batch.epoch, batch.head))
                 frames = [(batch.head, Frame(notice + window))]

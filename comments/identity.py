@@ -24,6 +24,7 @@ from django.utils.crypto import constant_time_compare
 
 from comments.limits import address_of
 from comments.models import MODERATE, Comment, Stream, Viewer
+from streamsite.observe import context
 
 MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
 SESSION_VIEWER = "viewer"  # the session's entry that holds its viewer's id
@@ -134,6 +135,7 @@ def actor_of_request(request: HttpRequest) -> Actor:
     if viewer is None:
         viewer = _new_viewer(user)
         request.session[SESSION_VIEWER] = viewer.pk
+    context.know(viewer=viewer.handle)
     return Actor(viewer, user, address)
 
 

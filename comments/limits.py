@@ -16,12 +16,13 @@ from django.utils.crypto import salted_hmac
 from django.utils.translation import ngettext
 
 from comments.errors import Code, Refused
-from comments.models import Comment, Viewer
+from comments.models import Comment, Job, Viewer
 from streamsite.env import Rate
 
 FRAME_BYTES = 16 * 1024  # a client frame, before it is parsed; 2,000 characters fit in any script
 SECONDS_BETWEEN_RENAMES = 5
 COLUMNS = {"author": "author_id", "address": "address"}  # of what is counted
+JOBS_PER_HOUR = 60
 # What lies further ahead was written before this machine's clock was set back (or where another's
 # is ahead): it does not count, or its author would be silent until the clock has caught up.
 CLOCKS_DIFFER = timedelta(seconds=1)
@@ -148,6 +149,18 @@ def flood_per_address(addresses: Collection[str]) -> Flood:
     """RATE_ADDRESS, 30 comments per 10 s: over all viewers behind one address."""
     # Where there is none (a unix socket, a management command) there is nothing to count.
     return Flood(settings.RATE_ADDRESS, "address", [a for a in addresses if a])
+
+
+def jobs(requester_id: int) -> None:
+    """60 jobs per hour and account: each export is a file that is kept for a day."""
+    now, hour = timezone.now(), timedelta(hours=1)
+    recent = Job.objects.filter(
+        requester_id=requester_id, created_at__gt=now - hour, created_at__lte=now + CLOCKS_DIFFER
+    ).order_by("-created_at")
+    for created_at in recent.values_list("created_at", flat=True)[
+        JOBS_PER_HOUR - 1 : JOBS_PER_HOUR
+    ]:
+        _require_time_since(created_at, hour)
 
 
 def renames(viewer: Viewer) -> None:

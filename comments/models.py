@@ -1,6 +1,8 @@
-"""Stream, Viewer and Comment. Only `comments.services` writes streams' numbers and comments."""
+"""Stream, Viewer, Comment and Job. Only `comments.services` writes streams' numbers and comments;
+only it and `comments.jobs` write jobs."""
 
 import secrets
+import time
 from typing import Any, Self
 from zlib import crc32
 
@@ -47,12 +49,21 @@ class Stream(models.Model):
         default=True,
         help_text=_("Off: nobody can comment, what stands stays. An ended video accepts none."),
     )
+    retention_days = models.PositiveSmallIntegerField(
+        _("keep comments for"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(3650)],
+        help_text=_("Days, 1 to 3650; older ones are deleted for good. Empty: kept for ever."),
+    )
     moderators = models.ManyToManyField(
         settings.AUTH_USER_MODEL,
         blank=True,
         verbose_name=_("moderators"),
         help_text=_("May remove and restore comments of this video."),
     )
+
+    given_at = 0.0  # when `advance` gave numbers last (seconds since 1970); kept in memory alone
 
     class Meta:
         verbose_name = _("comment stream")
@@ -80,6 +91,7 @@ class Stream(models.Model):
         The last of them."""
         self.head = F("head") + by
         self.save(update_fields=["head"])  # UPDATE ... RETURNING: head is the new number again
+        self.given_at = time.time()
         return self.head
 
 
@@ -225,3 +237,92 @@ class Comment(models.Model):
     @property
     def is_removed(self) -> bool:
         return self.state == self.State.REMOVED
+
+
+class JobQuerySet(models.QuerySet["Job"]):
+    def active(self) -> Self:
+        return self.filter(state__in=Job.ACTIVE)
+
+    def of(self, requester_id: int, stream_id: int) -> Self:
+        """What one account asked for of one video, the latest first."""
+        return self.filter(requester_id=requester_id, stream_id=stream_id).order_by("-pk")
+
+
+class Job(models.Model):
+    """Work that a worker does for somebody, and what became of it. The truth about it is here; the
+    task in the queue (django.tasks) only has a worker look at it.
+
+    `task_id` names the one task that may write here: a worker that was given up, and wakes, finds
+    another one and stops. `beat_at`, by the database's clock, is when its worker last lived.
+    """
+
+    class Kind(models.TextChoices):
+        CSV = "csv", _("CSV")
+        JSONL = "jsonl", _("JSON Lines")
+        VTT = "vtt", _("WebVTT")
+        REPORT = "report", _("Report")
+        POSTER = "poster", _("Poster")
+
+    class State(models.TextChoices):
+        QUEUED = "queued", _("waiting")
+        RUNNING = "running", _("running")
+        DONE = "done", _("done")
+        FAILED = "failed", _("failed")
+        CANCELLED = "cancelled", _("cancelled")
+
+    ACTIVE = (State.QUEUED, State.RUNNING)
+    EXPORTS = (Kind.CSV, Kind.JSONL, Kind.VTT)
+
+    kind = models.CharField(_("kind"), max_length=10, choices=Kind)
+    stream = models.ForeignKey(Stream, on_delete=models.CASCADE, related_name="jobs")
+    requester = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="jobs",
+        verbose_name=_("asked for by"),
+    )
+    state = models.CharField(_("state"), max_length=10, choices=State, default=State.QUEUED)
+    task_id = models.UUIDField(null=True, editable=False)
+    attempts = models.PositiveSmallIntegerField(_("attempts"), default=1)
+    beat_at = models.DateTimeField(null=True, editable=False)
+    done = models.BigIntegerField(_("done"), default=0)
+    total = models.BigIntegerField(_("of"), default=0)
+    problem = models.CharField(_("problem"), max_length=200, blank=True)
+    file = models.CharField(_("file"), max_length=80, blank=True)
+    size = models.BigIntegerField(_("bytes"), default=0)
+    result = models.JSONField(null=True, blank=True)
+    created_at = models.DateTimeField(_("asked for at"), auto_now_add=True)
+    finished_at = models.DateTimeField(_("finished at"), null=True, blank=True)
+    expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
+
+    objects = JobQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("job")
+        verbose_name_plural = _("jobs")
+        constraints = [
+            # The same request twice gives one job.
+            models.UniqueConstraint(
+                fields=["kind", "stream", "requester"],
+                condition=models.Q(state__in=["queued", "running"]),
+                name="job_once",
+            ),
+            models.UniqueConstraint(
+                fields=["kind", "stream"],
+                condition=models.Q(state__in=["queued", "running"], kind="poster"),
+                name="job_once_of_poster",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["state", "beat_at"], name="job_state_beat"),
+            models.Index(fields=["stream", "kind", "state"], name="job_of_stream"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()}: {self.stream}"
+
+    @property
+    def is_active(self) -> bool:
+        return self.state in self.ACTIVE

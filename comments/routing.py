@@ -1,4 +1,4 @@
-"""The socket's path, and an answer for every other one."""
+"""The sockets' paths, and an answer for every other one."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from channels.routing import URLRouter
 from django.urls import path, re_path
 
 from comments.consumers import CommentConsumer
+from comments.desk_socket import DeskConsumer
 
 
 async def no_such_socket(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -17,6 +18,7 @@ async def no_such_socket(scope: dict[str, Any], receive: Any, send: Any) -> None
 application = URLRouter(
     [
         path("ws/videos/<slug:slug>/", CommentConsumer.as_asgi()),
+        path("ws/videos/<slug:slug>/jobs/", DeskConsumer.as_asgi()),
         # An ASGI application where Django's typing expects a view.
         re_path(r"", no_such_socket),  # type: ignore[arg-type]
     ]

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 
 from comments.accounts import remember
 from comments.identity import claim
+from comments.jobs import posters
 from comments.models import Stream
 from comments.stream import announce_room
 from videos.models import Video
@@ -24,6 +25,7 @@ def video_saved(instance: Video, created: bool, raw: bool, **kwargs: Any) -> Non
     if raw:  # loaddata brings the stream rows itself
         return
     room, _created = Stream.objects.get_or_create(video=instance)
+    posters.request(instance)
     if not created:
         transaction.on_commit(lambda: announce_room(room.pk), robust=True)
 

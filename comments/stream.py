@@ -7,6 +7,7 @@ or reordered on its way: `catch_up` reads the same states from the database.
 import asyncio
 import logging
 import re
+import time
 from dataclasses import dataclass, replace
 from functools import cache
 from html import escape
@@ -19,6 +20,7 @@ from django.utils.safestring import SafeString
 
 from comments.models import Comment, Stream
 from comments.text import parts
+from streamsite.observe.counts import counts
 
 logger = logging.getLogger(__name__)
 
@@ -53,12 +55,16 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One numbered state of one comment, rendered once for each audience."""
+    """One numbered state of one comment, rendered once for each audience.
+
+    `given_at`: about when it got its number (seconds since 1970), 0 where that is not known.
+    """
 
     change: int
     number: int
     public: str
     staff: str
+    given_at: float = 0.0
 
     def message(self) -> list[int | str | None]:
         """As it is sent through the channel layer; a staff's rendering only where it differs."""
@@ -128,7 +134,9 @@ def render(comment: Comment) -> Change:
     """The comment's present state for both audiences (one rendering where they see the same)."""
     public = fragment(comment, staff=False)
     staff = fragment(comment, staff=True) if comment.is_removed else public
-    return Change(comment.change, comment.number, public, staff)
+    # Of later changes it is not kept when they happened.
+    given_at = comment.posted_at.timestamp() if comment.change == comment.number else 0.0
+    return Change(comment.change, comment.number, public, staff, given_at)
 
 
 def catch_up(stream_id: int, cursor: Cursor | None) -> Batch:
@@ -217,11 +225,15 @@ def publish(comments: list[Comment]) -> None:
     publication that fails is counted; the hubs find the changes by their safety poll.
     """
     changes = [render(comment) for comment in comments]
+    posted = sum(change.change == change.number for change in changes)
+    counts.changes.add("posted", times=posted)
+    counts.changes.add("moderated", times=len(changes) - posted)
     _ring(
         comments[0].stream_id,
         {
             "type": "changes",
             "epoch": comments[0].stream.epoch,
+            "given_at": comments[0].stream.given_at,
             "changes": [change.message() for change in changes],
         },
     )
@@ -252,7 +264,7 @@ async def send(stream_id: int, message: dict[str, object]) -> None:
     assert layer is not None, "settings.CHANNEL_LAYERS has a default"
     try:
         async with asyncio.timeout(PUBLISH_SECONDS):
-            await layer.group_send(group_name(stream_id), message)
+            await layer.group_send(group_name(stream_id), message | {"sent_at": time.time()})
     except Exception as error:
         publish_errors += 1
         logger.warning("stream %s: publish failed: %s", stream_id, type(error).__name__)

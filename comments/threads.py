@@ -30,7 +30,13 @@ class Threads(ThreadPoolExecutor):
 
     def __init__(self, name: str, count: int, seconds: float) -> None:
         super().__init__(max_workers=count, thread_name_prefix=f"stream-{name}")
+        self.kind = name
         self.seconds = seconds
+
+    @property
+    def waiting(self) -> int:
+        """Calls that have not begun."""
+        return self._work_queue.qsize()
 
 
 READING = Threads("read", 4, 5.0)
@@ -40,6 +46,7 @@ ACTING = Threads("act", 4, 12.0)
 WAITING = Threads("wait", 2, 12.0)
 # The safety poll, which is not to wait behind anybody.
 LOOKING = Threads("look", 1, 5.0)
+ALL = (READING, ACTING, WAITING, LOOKING)
 
 
 class UnansweredError(OperationalError):

@@ -13,6 +13,7 @@ from comments.errors import Code, Refused
 from comments.identity import Actor, actor_of_request
 from comments.models import Stream
 from comments.services.common import DATABASE_FAILED
+from streamsite.observe import context
 from streamsite.pages import unavailable
 from videos.models import Video
 from videos.views import page
@@ -69,10 +70,12 @@ def _older(request: HttpRequest, room: Stream) -> HttpResponse:
 
 def _act(request: HttpRequest, video: Video, room: Stream) -> HttpResponse:
     fields = _fields(request)
+    context.hide(fields.get("body"), fields.get("name"))
     htmx: HtmxDetails = request.htmx  # type: ignore[attr-defined]
     try:
         outcome = actions.perform(actor_of_request(request), room.pk, fields, by_form=True)
     except Refused as refusal:
+        actions.count("form", fields["action"], refusal.code)
         status = STATUS[refusal.code]
         if htmx:
             answer = frames.refusal(fields.get("key", ""), refusal)
@@ -83,6 +86,13 @@ def _act(request: HttpRequest, video: Video, room: Stream) -> HttpResponse:
         if refusal.retry_after:
             response["Retry-After"] = str(refusal.retry_after)
         return response
+    except DATABASE_FAILED:
+        actions.count("form", fields["action"], Code.TRY_AGAIN)
+        raise
+    except Exception:
+        actions.count("form", fields["action"], "error")
+        raise
+    actions.count("form", fields["action"], "ok")
     if htmx:
         return HttpResponse(frames.ack(fields.get("key", ""), fields["action"], outcome))
     # Another address than the form's page has: "back" then finds that page as it was, with its key,

@@ -19,21 +19,25 @@ from channels.sessions import CookieMiddleware, SessionMiddleware
 
 from comments.admission import Admission, StrictOrigin
 from comments.routing import application as comment_sockets
-from streamsite import connection, websocket
+from streamsite import connection, http2, websocket
 from streamsite.bodies import BoundedBodies
 from streamsite.cookies import CleanCookies
 from streamsite.lifespan import Lifespan
+from streamsite.observe.context import Traced
 
 connection.install()
 websocket.install()
+http2.install()
 
 application: Any = ProtocolTypeRouter(
     {
-        "http": CleanCookies(BoundedBodies(django_application)),
+        "http": Traced(CleanCookies(BoundedBodies(django_application))),
         # Channels' AuthMiddlewareStack in its parts: Admission needs the cookies before the rest.
         # Its last is left out: the consumer asks who is behind a session, for many at once.
-        "websocket": StrictOrigin(
-            CleanCookies(CookieMiddleware(Admission(SessionMiddleware(comment_sockets))))
+        "websocket": Traced(
+            StrictOrigin(
+                CleanCookies(CookieMiddleware(Admission(SessionMiddleware(comment_sockets))))
+            )
         ),
         "lifespan": Lifespan(),
     }

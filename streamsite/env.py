@@ -8,7 +8,9 @@ import ipaddress
 import os
 import re
 import resource
+import shutil
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import unquote, urlsplit
@@ -140,6 +142,30 @@ def choice(name: str, *, default: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
+def url_path(name: str, *, default: str, taken: tuple[str, ...]) -> str:
+    """Where a part of the site is: `control-room/`, without slash in front and with one behind.
+
+    `taken` are the first parts of paths that the site has for something else.
+    """
+    path = (_read(name) or default).strip("/")
+    if not re.fullmatch(r"[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*", path):
+        refuse(name, f"is {path!r}", f"letters, digits, - and _, as in {name}=control-room/")
+    if path.partition("/")[0].lower() in taken:
+        refuse(name, f"is {path!r}, where the site has other pages", f"{name}=control-room/")
+    return f"{path}/"
+
+
+def program(name: str, *, default: str) -> str | None:
+    """The path of a program; None where the variable says `off`, or the default is not there."""
+    value = _read(name)
+    if value is not None and value.lower() in _FALSE:
+        return None
+    found = shutil.which(value or default)
+    if value is not None and found is None:
+        refuse(name, f"is {value!r}, which cannot be run", f"the path of {default}, or {name}=off")
+    return found
+
+
 def folder(name: str, *, default: Path) -> Path:
     """A folder this process can write to; made when it does not exist."""
     path = Path(_read(name) or default)
@@ -187,6 +213,17 @@ def bind(name: str, *, default: str) -> str:
     return check_bind(name, _read(name) or default)
 
 
+def optional_bind(name: str) -> str | None:
+    """As `bind`; None where it is not set."""
+    value = _read(name)
+    return check_bind(name, value) if value else None
+
+
+def text(name: str) -> str | None:
+    """A value that is checked elsewhere; None where it is not set."""
+    return _read(name)
+
+
 def check_bind(name: str, value: str) -> str:
     """Check HOST:PORT (or `unix:PATH`, `fd://N`), as Hypercorn takes them, and return it."""
     if not re.fullmatch(rf"unix:/.+|fd://[0-9]+|(?:{_HOST}):(?:{_PORT}|0)", value):
@@ -218,6 +255,34 @@ def secret_key(name: str, *, debug: bool, kept_in: Path) -> str:
         return _kept_secret(kept_in)
     if not debug and (len(value) < 50 or len(set(value)) < 5):
         refuse(name, "is too short or too regular", "at least 50 random characters, kept secret")
+    return value
+
+
+def token(name: str) -> str:
+    """A password for programs, of at least 24 characters without space; empty without any."""
+    value = _read(name)
+    if value is None:
+        return ""
+    if not re.fullmatch(r"[!-~]{24,200}", value) or len(set(value)) < 5:
+        refuse(name, "is too short or too regular", "at least 24 random letters and digits")
+    return value
+
+
+def sentry(name: str) -> str:
+    """Where mistakes are reported (Sentry's DSN); empty for nowhere."""
+    value = _read(name)
+    if value is None:
+        return ""
+    if not re.fullmatch(
+        rf"https?://[0-9A-Za-z]+@(?:{_HOST})(?::{_PORT})?(?:/[\w-]+)*/[0-9]+", value
+    ):
+        refuse(name, "is no DSN of Sentry", "it as Sentry shows it, https://key@host/number")
+    if find_spec("sentry_sdk") is None:
+        raise ImproperlyConfigured(
+            f"{name} is set, but the package sentry-sdk is not installed. Install it beside the"
+            " others (uv pip install --python .venv/bin/python 'sentry-sdk>=2.40,<3'), or leave"
+            f" {name} out."
+        )
     return value
 
 

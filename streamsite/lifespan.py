@@ -16,6 +16,7 @@ from django.db.migrations.executor import MigrationExecutor
 from streamsite import env, postgres
 from streamsite.database import connect_apart, require_answer
 from streamsite.env import refuse
+from streamsite.observe.sampling import sampler
 
 STATEMENT_SECONDS = 30  # the longest that a serving process lets PostgreSQL work on one statement
 # Any number that nobody else takes on this database.
@@ -39,8 +40,10 @@ class Lifespan:
                     # As manage.py does. "lifespan.startup.failed" would have the sentence, too,
                     # but Hypercorn shows it below the traceback of an error of its own.
                     sys.exit(str(error))
+                sampler.start()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
+                sampler.stop()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 

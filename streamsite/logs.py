@@ -1,21 +1,92 @@
-"""Log lines that hostile input cannot forge."""
+"""Log lines that hostile input cannot forge, and that give nobody away.
 
+Two forms, by LOG_FORMAT: for people, and JSON for programs. Each says what it is about (request,
+video, viewer: streamsite/observe/context.py), and repeats neither what people wrote, nor a cookie,
+nor a secret of the site. No code of ours logs an address of a viewer.
+"""
+
+import json
 import logging
+import re
 import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
 
 from redis.exceptions import RedisError
 
-# Line breaks, escape codes and the rest of what a terminal acts on, shown as \\x0a and the like.
+from streamsite.observe.context import about, hidden
+
+MESSAGE_AT_MOST = 4_000  # characters; a path alone may be 16,000
+TRACEBACK_AT_MOST = 20_000
+SECRET_AT_LEAST = 6  # characters; masking a shorter one would mask half of every line
+MASK = "***"
+_COOKIE = re.compile(r"((?:sessionid|csrftoken|csrfmiddlewaretoken)['\"]?\s*[=:]\s*)[^\s;,&]+")
+# Line breaks, escape codes and the rest of what a terminal acts on, shown as \\x0a and the like;
+# and what turns the direction of text around.
 _ESCAPED = {code: f"\\x{code:02x}" for code in [*range(32), *range(127, 160)]}
-_ESCAPED |= {0x2028: "\\u2028", 0x2029: "\\u2029"}
+_ESCAPED |= {
+    code: f"\\u{code:04x}"
+    for code in [*range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2066, 0x206A)]
+}
+_ESCAPED |= {code: f"\\u{code:04x}" for code in range(0xD800, 0xE000)}  # no UTF-8 holds these
 
 
-class OneLineFormatter(logging.Formatter):
-    """Each record's message is one line, whatever a client put into a path or a header. Tracebacks
-    of our own keep their lines."""
+class Safe(logging.Formatter):
+    """What both forms share. `secrets` are the site's own, which no line shows."""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's name
-        return super().formatMessage(record).translate(_ESCAPED)
+    def __init__(self, secrets: Iterable[str | None] = ()) -> None:
+        super().__init__()
+        self.secrets = [secret for secret in secrets if secret and len(secret) >= SECRET_AT_LEAST]
+
+    def masked(self, text: str) -> str:
+        for secret in self.secrets:
+            text = text.replace(secret, MASK)
+        for words in hidden():
+            # In a traceback it may stand as Python writes it.
+            text = text.replace(words, MASK).replace(repr(words)[1:-1], MASK)
+        return _COOKIE.sub(rf"\1{MASK}", text)
+
+    def message(self, record: logging.LogRecord) -> str:
+        text = self.masked(record.getMessage())
+        return text if len(text) <= MESSAGE_AT_MOST else f"{text[:MESSAGE_AT_MOST]}…"
+
+    def traceback(self, record: logging.LogRecord) -> str:
+        """Empty without an error. Of a long one the end, which says what it was."""
+        if not record.exc_info or not record.exc_info[1]:
+            return ""
+        return self.masked(self.formatException(record.exc_info))[-TRACEBACK_AT_MOST:]
+
+
+class OneLineFormatter(Safe):
+    """For people. Each record is one line, whatever a client put into a path or a header; the
+    lines of a traceback are set in, so that none looks like a record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        known = " ".join(f"{name}={value}" for name, value in about().known.items())
+        line = f"{self.formatTime(record)} {record.levelname} {record.name} "
+        line += f"[{known}] " if known else ""
+        lines = [line + self.message(record)]
+        lines += [f"  | {of_error}" for of_error in self.traceback(record).split("\n") if of_error]
+        return "\n".join(text.translate(_ESCAPED) for text in lines)
+
+
+class JsonFormatter(Safe):
+    """For programs: one JSON object a line, in ASCII, so that nothing in it can end it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        found = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": self.message(record),
+            "process": record.process,
+            **about().known,
+        }
+        if traceback := self.traceback(record):
+            assert record.exc_info, "there is a traceback"
+            found["error"] = record.exc_info[0].__name__ if record.exc_info[0] else ""
+            found["traceback"] = traceback
+        return json.dumps(found)
 
 
 class RedisInOneLine(logging.Filter):

@@ -4,6 +4,7 @@ Every variable is documented in the table of docs/settings.md. Without any, the 
 its checkout: DEBUG, SQLite and uploads under `var/`, and the in-memory channel layer.
 """
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from django.utils.csp import CSP
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 
-from streamsite import env
+from streamsite import env, tls
 from streamsite.connections import TellingRetry, attentive
 
 django_stubs_ext.monkeypatch()  # makes ModelAdmin[Video] and the like work outside mypy too
@@ -27,46 +28,68 @@ DATA_DIR = env.folder("DATA_DIR", default=BASE_DIR / "var")
 SECRET_KEY = env.secret_key("SECRET_KEY", debug=DEBUG, kept_in=DATA_DIR / "secret_key")
 ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 BIND = env.bind("BIND", default="127.0.0.1:8000")
+# How many `serve` run on this database, over all machines: for `check --deploy` alone.
+PROCESSES = env.number("PROCESSES", default=1, least=1, most=100_000, example=4)
 # How many reverse proxies stand before us; each adds one entry at the right of X-Forwarded-For.
 TRUSTED_PROXIES = env.number("TRUSTED_PROXIES", default=0, least=0, most=10, example=1)
+# TLS by this process itself, and a second, plain listener that redirects to it.
+TLS = tls.certificate("TLS_CERT", "TLS_KEY")
+HTTP_BIND = env.optional_bind("HTTP_BIND")
+if HTTP_BIND and not TLS:
+    env.refuse("HTTP_BIND", "is set without TLS_CERT", "TLS_CERT and TLS_KEY too, or only BIND")
 # Whether people reach us by https (here or at a proxy): secure cookies, redirect, HSTS.
-HTTPS = env.flag("HTTPS", default=not DEBUG)
+HTTPS = env.flag("HTTPS", default=not DEBUG or TLS is not None)
+if TLS and not HTTPS:
+    env.refuse("HTTPS", "is off while TLS_CERT is set", "HTTPS=on, or no TLS_CERT and TLS_KEY")
 # With HTTPS. Other subdomains may not be ours to promise anything for.
 HSTS_ALL = env.flag("HSTS_ALL", default=False)
+METRICS_TOKEN = env.token("METRICS_TOKEN")
+SENTRY_DSN = env.sentry("SENTRY_DSN")
+LOG_FORMAT = env.choice("LOG_FORMAT", default="text" if DEBUG else "json", allowed=("text", "json"))
 LOG_LEVEL = env.choice("LOG_LEVEL", default="INFO", allowed=("DEBUG", "INFO", "WARNING", "ERROR"))
 
+# What the site itself has under these; admin may have any other path.
+OWN_PATHS = ("accounts", "healthz", "media", "metrics", "readyz", "static", "videos", "ws")
 ROOT_URLCONF = "streamsite.urls"
 ASGI_APPLICATION = "streamsite.asgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTALLED_APPS = [
-    "streamsite",
+    "streamsite.apps.StreamsiteConfig",
     "videos",
     "comments",
     "channels",
     "django_htmx",
-    "django.contrib.admin",
+    "streamsite.apps.StreamsiteAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
+    "axes",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
+    "django_tasks_db",
     "servestatic",
     "django.contrib.staticfiles",
 ]
 
 MIDDLEWARE = [
     "streamsite.health.HealthMiddleware",
+    "streamsite.observe.doors.MetricsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
-    "streamsite.pages.PagesMiddleware",  # what is above it never asks the database
+    "streamsite.pages.PagesMiddleware",  # what is above it asks the database in threads of its own
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_otp.middleware.OTPMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 TEMPLATES = [
@@ -150,6 +173,12 @@ else:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
+# --- Background work (comments/jobs) ------------------------------------------------------------
+
+TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
+EXPORT_DIR = DATA_DIR / "exports"  # not among the uploads: who may load them is asked each time
+EXPORT_HOURS = env.number("EXPORT_HOURS", default=24, least=1, most=720, example=24)
+
 # --- The stream's limits (rules themselves: comments/limits.py) ---------------------------------
 
 RATE_VIEWER = env.rate("RATE_VIEWER", default=env.Rate(5, 10))
@@ -175,6 +204,39 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+
+# --- Wrong passwords (streamsite/signin.py) ------------------------------------------------------
+
+LOGIN_ATTEMPTS = env.limit("LOGIN_ATTEMPTS", default=5)
+# In seconds.
+LOGIN_COOLOFF = env.number("LOGIN_COOLOFF", default=900, least=1, most=7 * 24 * 3600, example=900)
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",  # says no before a password is looked at
+    "django.contrib.auth.backends.ModelBackend",
+]
+AXES_ENABLED = LOGIN_ATTEMPTS is not None
+AXES_FAILURE_LIMIT = LOGIN_ATTEMPTS or 1
+AXES_COOLOFF_TIME = timedelta(seconds=LOGIN_COOLOFF)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+# Who is told to wait 15 minutes waits 15 minutes, also when they try before.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_HANDLER = "streamsite.signin.Attempts"
+AXES_CLIENT_IP_CALLABLE = "streamsite.signin.client_address"
+AXES_CLIENT_STR_CALLABLE = "streamsite.signin.nobody"
+AXES_LOCKOUT_CALLABLE = "streamsite.signin.locked"
+AXES_DISABLE_ACCESS_LOG = True  # who signed in when is nothing that we keep
+AXES_ENABLE_ADMIN = False  # streamsite/admin.py has what there is to see
+AXES_VERBOSE = False
+
+# --- Admin ---------------------------------------------------------------------------------------
+
+ADMIN_PATH = env.url_path("ADMIN_PATH", default="admin/", taken=OWN_PATHS)
+# Beside the password, in admin alone: a code of an app (streamsite/second_factor.py).
+ADMIN_SECOND_FACTOR = env.choice(
+    "ADMIN_SECOND_FACTOR", default="optional", allowed=("off", "optional", "required")
+)
+OTP_TOTP_ISSUER = "Streamsite"
 
 # --- Safety -------------------------------------------------------------------------------------
 
@@ -217,6 +279,7 @@ STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 MEDIA_URL = "/media/"
 MEDIA_ROOT = DATA_DIR / "media"
+FFMPEG = env.program("FFMPEG", default="ffmpeg")  # takes posters from uploaded videos
 UPLOAD_MAX_MB = env.number("UPLOAD_MAX_MB", default=2048, least=1, most=1_000_000, example=2048)
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
@@ -240,22 +303,28 @@ TIME_ZONE = "UTC"
 
 # --- Logs ---------------------------------------------------------------------------------------
 
+# What no line of the log shows.
+LOG_SECRETS = [SECRET_KEY, METRICS_TOKEN, SENTRY_DSN, DATABASES["default"].get("PASSWORD")]
+LOG_SECRETS += [host.get("password") for host in (REDIS.hosts if REDIS else [])]
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {
-            "()": "streamsite.logs.OneLineFormatter",
-            "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
-        }
+        "text": {"()": "streamsite.logs.OneLineFormatter", "secrets": LOG_SECRETS},
+        "json": {"()": "streamsite.logs.JsonFormatter", "secrets": LOG_SECRETS},
     },
     "filters": {"redis": {"()": "streamsite.logs.RedisInOneLine"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
+        # Django's own handler would say everything a second time, as it comes; at DEBUG it shows
+        # every query with what people wrote in it.
+        "django": {"handlers": [], "level": "INFO"},
         # Each 4xx would be a line a stranger can write at will; 5xx stay.
         "django.request": {"level": "ERROR"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
         "channels_redis.pubsub": {"filters": ["redis"]},
+        # A line or more for each sign-in, wrong or right; ours says when a name is locked.
+        "axes": {"level": "ERROR"},
     },
 }

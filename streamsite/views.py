@@ -34,6 +34,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_safe
 from django.views.generic import FormView
 
+from comments.identity import MODEL_BACKEND
 from streamsite.forms import ChangePasswordForm, SignInForm, SignUpForm
 from videos.files import POSTER_TYPES, VIDEO_TYPES, extension
 
@@ -70,7 +71,7 @@ class SignUp(RedirectURLMixin, SignUpView):
         return super().get_context_data(next=self.get_redirect_url(), **kwargs)
 
     def form_valid(self, form: SignUpForm) -> HttpResponse:
-        login(self.request, form.save())
+        login(self.request, form.save(), backend=MODEL_BACKEND)
         return super().form_valid(form)
 
 
@@ -127,7 +128,12 @@ async def media(request: HttpRequest, path: str) -> HttpResponseBase:
 
 
 def _open(path: str) -> BinaryIO:
-    return Path(safe_join(settings.MEDIA_ROOT, path)).open("rb")
+    return open_file(Path(safe_join(settings.MEDIA_ROOT, path)))
+
+
+def open_file(path: Path) -> BinaryIO:
+    """For `Pieces`. Raises OSError."""
+    return path.open("rb")
 
 
 def _answer(
@@ -149,7 +155,7 @@ def _answer(
             start, end = span
         if response.status_code == 200:
             if request.method == "GET":
-                response = StreamingHttpResponse(_Pieces(file, start, end))
+                response = StreamingHttpResponse(Pieces(file, start, end))
             if span is not None:
                 response.status_code = 206
                 response.headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
@@ -192,7 +198,7 @@ def _range(request: HttpRequest, size: int, etag: str, modified: int) -> tuple[i
     return (start, min(last + 1, size)) if start < size else UNSATISFIABLE
 
 
-class _Pieces:
+class Pieces:
     """The bytes from `start` up to `end`, read in a thread: a slow disk holds up nobody else.
 
     Django closes the response, and with it this and the file, also when nothing was ever read.

@@ -23,7 +23,7 @@ import termios
 import zlib
 from typing import Any
 
-from hypercorn.protocol import h2, h11, ws_stream
+from hypercorn.protocol import h11, ws_stream
 from hypercorn.protocol.events import Body, Data, Event, StreamClosed
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.ws_stream import WSStream
@@ -32,6 +32,8 @@ from wsproto.events import CloseConnection
 from wsproto.events import Event as WSProtoEvent
 from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
+
+from streamsite.observe.counts import counts
 
 PING_SECONDS = 30.0  # between two pings of one socket; keeps idle ones alive through proxies
 # A socket waits up to PING_SECONDS for its first ping, so a live one is heard of well within this;
@@ -71,6 +73,7 @@ class Frame:
         framed = self._framed.get(window_bits)
         if framed is None:
             framed = self._framed[window_bits] = self._made(window_bits)
+            counts.frame_bytes.observe(len(framed))
         return framed
 
     def _made(self, window_bits: int) -> bytes:
@@ -157,14 +160,12 @@ class LiveStream(WSStream):
 
     live: "dict[LiveStream, None]" = {}
     looking: "asyncio.Task[None] | None" = None
+    shares_connection = False  # with other streams (streamsite/http2.py)
     transport: "asyncio.WriteTransport | None" = None
 
     def __init__(self, app: Any, *args: Any, **kwargs: Any) -> None:
         async def with_peer(scope: Any, receive: Any, send: Any, *asgi: Any) -> None:
             self.transport = self._own_transport()
-            if self.transport is None:
-                await _refuse_http2(send)
-                return
             scope["extensions"]["streamsite.peer"] = self
             await app(scope, receive, send, *asgi)
 
@@ -177,9 +178,7 @@ class LiveStream(WSStream):
         self.pinged = 0.0
         self.closing_since = 0.0  # since when the handshake of closing is seen under way
         self.tcp: socket.socket | None = None  # where its kernel's counters can be asked
-        self.watched_since = 0.0  # since when data waits for the peer, 0 while none does
-        self.taken = 0  # bytes that the peer's kernel had acknowledged by then
-        self.waited = 0  # and when it has acknowledged all that waited then
+        self.reading = Reading()
 
     async def handle(self, event: Event) -> None:
         if isinstance(event, Body | Data):
@@ -200,14 +199,15 @@ class LiveStream(WSStream):
         return frames.header is None and not len(frames.buffer)
 
     async def _accept(self, message: Any) -> None:
-        assert self.transport is not None, "the application was not asked otherwise"
+        assert self.transport is not None, "with_peer came before"
         peer = self.transport.get_extra_info("socket")
-        _bound_waiting(peer)
+        _bound_waiting(peer, alone=not self.shares_connection)
         self.tcp = peer if peer.family != socket.AF_UNIX else None
         await super()._accept(message)
         if self.closed:
             return  # its peer left meanwhile
         self.open_to = self.transport
+        counts.sockets_opened += 1
         for extension in self.connection._proto.extensions:
             if isinstance(extension, SharedDeflate) and extension.enabled():
                 self.window_bits = extension.server_max_window_bits
@@ -251,11 +251,13 @@ class LiveStream(WSStream):
         if self.transport is not None:
             self.transport.abort()
 
-    def _own_transport(self) -> "asyncio.WriteTransport | None":
-        """The socket's own transport; None under HTTP/2, where other streams share it."""
-        protocol = getattr(self.send, "__self__", None)
-        if not isinstance(protocol, H11Protocol):
-            return None
+    def ping(self) -> None:
+        assert self.transport is not None, "it was there at the handshake"
+        self.transport.write(PING)
+
+    def _own_transport(self) -> asyncio.WriteTransport:
+        """The transport of the connection."""
+        protocol: H11Protocol = self.send.__self__  # type: ignore[attr-defined]
         transport: asyncio.WriteTransport = protocol.send.__self__.writer.transport  # type: ignore[attr-defined]
         return transport
 
@@ -266,39 +268,59 @@ class LiveStream(WSStream):
             return
         if self.connection.state is not ConnectionState.OPEN and not self.closing_since:
             self.closing_since = now
-        if (
-            self.is_not_reading(now)
-            or now - self.heard > SILENT_AT_MOST
-            or (self.closing_since and now - self.closing_since > CLOSING_AT_MOST)
-        ):
+        if why := self.why_cut(now):
+            counts.peers_cut.add(why)
             self.abort()
         elif now - self.pinged >= PING_SECONDS and not self.closing_since:
             self.pinged = now
-            self.transport.write(PING)
+            self.ping()
+
+    def why_cut(self, now: float) -> str:
+        """The reason for which the connection is to end now; empty where there is none."""
+        is_not_reading = self.is_not_reading(now)  # which also hears of the peer
+        if now - self.heard > SILENT_AT_MOST:
+            return "silent"
+        if is_not_reading:
+            return "not_reading"
+        if self.closing_since and now - self.closing_since > CLOSING_AT_MOST:
+            return "closing"
+        return ""
 
     def is_not_reading(self, now: float) -> bool:
-        """Whether data waits for the peer for TAKEN_WITHIN, and it took next to nothing of it.
-
-        A peer far away always has something under way: what counts is whether it takes that.
-        """
-        if self.tcp is None or (waiting := bytes_waiting(self.tcp)) == 0:
-            self.watched_since = 0.0
+        """Whether the peer's kernel takes too little; what it takes is a sign of life, too: its
+        pong may wait behind all that."""
+        if self.tcp is None:
             return False
-        taken = bytes_taken(self.tcp)
-        reads = taken - self.taken >= LEAST_TAKEN
-        if self.watched_since and reads:
-            self.heard = now  # its pong may wait behind all that
-        if self.watched_since and not reads and taken < self.waited:
-            return now - self.watched_since >= TAKEN_WITHIN
-        self.watched_since, self.taken, self.waited = now, taken, taken + waiting
+        waiting = bytes_waiting(self.tcp)
+        taken = bytes_taken(self.tcp) if waiting else 0
+        stalls = self.reading.stalls(now, waiting, taken)
+        if self.reading.is_seen:
+            self.heard = now
+        return stalls
+
+
+class Reading:
+    """Whether a peer takes what waits for it.
+
+    A peer far away always has something under way: what counts is whether it takes that.
+    """
+
+    def __init__(self) -> None:
+        self.is_seen = False  # at the last look
+        self._since = 0.0  # since when data waits for the peer, 0 while none does
+        self._taken = 0  # bytes that it had taken by then
+        self._all = 0  # and when it has taken all that waited then
+
+    def stalls(self, now: float, waiting: int, taken: int) -> bool:
+        """Whether data waits for TAKEN_WITHIN, and the peer took next to nothing of it; from how
+        many bytes wait now and were taken since its beginning."""
+        reads = taken - self._taken >= LEAST_TAKEN
+        self.is_seen = bool(waiting and self._since and reads)
+        if waiting and self._since and not reads and taken < self._all:
+            return now - self._since >= TAKEN_WITHIN
+        self._since = now if waiting else 0.0
+        self._taken, self._all = taken, taken + waiting
         return False
-
-
-async def _refuse_http2(send: Any) -> None:
-    """501: a stream of HTTP/2 shares its connection, so a peer that does not read could not be
-    cut without the others. Browsers are not offered it unless TLS is on here."""
-    await send({"type": "websocket.http.response.start", "status": 501, "headers": []})
-    await send({"type": "websocket.http.response.body", "body": b""})
 
 
 async def _look_at_all() -> None:
@@ -329,11 +351,13 @@ def bytes_taken(peer: socket.socket) -> int:
     return int.from_bytes(info[120:128], sys.byteorder)
 
 
-def _bound_waiting(peer: socket.socket) -> None:
-    """Let the kernel give up a peer that takes nothing in, and keep little for it."""
+def _bound_waiting(peer: socket.socket, *, alone: bool) -> None:
+    """Let the kernel give up a peer that takes nothing in, and keep little for it; a connection
+    that is not for the socket alone may be full of a download, which would be slowed."""
     if peer.family in (socket.AF_INET, socket.AF_INET6):
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_AT_MOST)
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    if alone:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
 
 def install() -> None:
@@ -341,7 +365,6 @@ def install() -> None:
     for module, ours in (
         (ws_stream, SharedDeflate),
         (h11, LiveStream),
-        (h2, LiveStream),
     ):
         name = ours.__mro__[1].__name__
         assert issubclass(getattr(module, name), ours.__mro__[1]), "see the docstring"

@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -80,12 +81,12 @@ def environment(folder: Path, **variables: str) -> dict[str, str]:
 
 
 def manage(
-    environment: Mapping[str, str], *arguments: str, seconds: float = 60.0
+    environment: Mapping[str, str], *arguments: str, seconds: float = 60.0, folder: Path = ROOT
 ) -> "subprocess.CompletedProcess[str]":
     """`python manage.py …` in a process of its own; stdout and stderr together in `stdout`."""
     return subprocess.run(
         [sys.executable, "manage.py", *arguments],
-        cwd=ROOT,
+        cwd=folder,
         env=dict(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -284,7 +285,8 @@ class Server:
 
     def __init__(self, variables: Mapping[str, str], log: Path, command: list[str]) -> None:
         self.port = int(command[-1].rpartition(":")[2])
-        self.origin = f"http://127.0.0.1:{self.port}"
+        self.is_secure = "TLS_CERT" in variables
+        self.origin = f"{'https' if self.is_secure else 'http'}://127.0.0.1:{self.port}"
         self.log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
@@ -305,7 +307,13 @@ class Server:
 
     def status(self, path: str) -> int | None:
         """The status of a GET; None while nobody answers."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        if self.is_secure:  # who it is others look at; here it only has to answer
+            unverified = ssl._create_unverified_context()  # noqa: S323
+            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                "127.0.0.1", self.port, timeout=5, context=unverified
+            )
+        else:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
             connection.request("GET", path)
             return connection.getresponse().status

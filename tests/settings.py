@@ -11,11 +11,14 @@ import tempfile
 
 _folder = tempfile.mkdtemp(prefix="streamsite-tests-")
 atexit.register(shutil.rmtree, _folder, ignore_errors=True)
+_ours = {
+    *("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "BIND", "HTTP_BIND", "HTTPS", "ORIGINS"),
+    *("PROCESSES", "METRICS_TOKEN", "SENTRY_DSN", "LOG_FORMAT", "EXPORT_HOURS", "FFMPEG"),
+}
+_ours_begin = ("RATE_", "SOCKETS_PER_", "TLS_", "TRUSTED_", "ALLOWED_", "LOGIN_", "ADMIN_", "DEMO_")
 for _name in list(os.environ):
     # Nothing of the developer's own environment decides how a test ends.
-    if _name in {"DATABASE_URL", "REDIS_URL", "SECRET_KEY", "BIND", "HTTPS", "ORIGINS"} or (
-        _name.startswith(("RATE_", "SOCKETS_PER_", "TRUSTED_", "ALLOWED_"))
-    ):
+    if _name in _ours or _name.startswith(_ours_begin):
         del os.environ[_name]
 os.environ["DATA_DIR"] = _folder
 os.environ["DEBUG"] = "on"

@@ -127,6 +127,14 @@ def test_without_a_trusted_proxy_nobody_says_that_it_is_https() -> None:
     assert is_allowed(scope("http://video.example", x_forwarded_proto="https"))
 
 
+def test_a_site_of_https_takes_no_socket_without_tls(video_example: Settings) -> None:
+    video_example.HTTPS = True
+    video_example.CSRF_TRUSTED_ORIGINS = ["http://old.example"]
+    assert not is_allowed(scope("http://video.example"))
+    assert not is_allowed(scope("http://old.example"))
+    assert is_allowed(scope("https://video.example", scheme="wss"))
+
+
 def test_origins_that_the_operator_names_are_welcome(video_example: Settings) -> None:
     video_example.CSRF_TRUSTED_ORIGINS = ["https://www.video.example:8443"]
     assert is_allowed(scope("https://www.video.example:8443"))

@@ -9,7 +9,7 @@ from socket import SHUT_WR, create_connection
 
 import pytest
 from hypercorn.config import Config
-from hypercorn.protocol import h2, h11, ws_stream
+from hypercorn.protocol import h11, ws_stream
 from websockets.asyncio.client import connect
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import TextMessage
@@ -190,4 +190,4 @@ def test_both_are_in_place_and_can_be_put_there_again() -> None:
     install()
     install()
     assert vars(ws_stream)["PerMessageDeflate"] is SharedDeflate
-    assert vars(h11)["WSStream"] is vars(h2)["WSStream"] is LiveStream
+    assert vars(h11)["WSStream"] is LiveStream

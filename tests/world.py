@@ -4,19 +4,21 @@ These run where the data is: in the tests' own process, or in a Site's (`site.ca
 so they take and return plain values only.
 """
 
+import uuid
 from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.models import Permission, User
 from django.contrib.sessions.backends.base import VALID_KEY_CHARS
-from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.backends.cached_db import SessionStore
 from django.contrib.sessions.models import Session
+from django.db.models import F
 from django.utils import timezone
 from django.utils.crypto import get_random_string
 
 from comments.identity import MODEL_BACKEND, SESSION_VIEWER
-from comments.models import Comment, Stream, Viewer
+from comments.models import Comment, Job, Stream, Viewer
 from videos.models import Video
 
 PASSWORD = "a-long-enough-phrase-7"
@@ -120,6 +122,18 @@ def viewer_of(handle: str) -> dict[str, Any]:
     return {"pk": viewer.pk, "name": viewer.name, "account": account}
 
 
+def session_of(username: str) -> str:
+    """The key of a new session in which the account is signed in; no password is hashed for it."""
+    user = User.objects.get(username=username)
+    session = SessionStore()
+    session[SESSION_KEY] = str(user.pk)
+    session[BACKEND_SESSION_KEY] = MODEL_BACKEND
+    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    session.create()
+    assert session.session_key is not None
+    return session.session_key
+
+
 def end_session(key: str) -> None:
     Session.objects.filter(session_key=key).delete()
 
@@ -159,3 +173,59 @@ def make_sessions(count: int, signed_in: int = 0) -> list[str]:
 def cursor_of(slug: str, behind: int = 0) -> str:
     stream = Stream.objects.get(video__slug=slug)
     return f"{stream.epoch}-{max(0, stream.head - behind)}"
+
+
+def set_moderator(slug: str, username: str, *, moderates: bool) -> None:
+    stream, user = Stream.objects.get(video__slug=slug), User.objects.get(username=username)
+    (stream.moderators.add if moderates else stream.moderators.remove)(user)
+
+
+def write_many(slug: str, count: int, seconds: float = 0.01) -> None:
+    """Comments as if posted one after another since the video's start, `seconds` apart."""
+    stream = Stream.objects.select_related("video").get(video__slug=slug)
+    author, began = Viewer.objects.create(), stream.video.started_at
+    assert began is not None
+    first = stream.advance(count) - count + 1
+    Comment.objects.bulk_create(
+        [
+            Comment(
+                stream=stream,
+                number=number,
+                change=number,
+                author=author,
+                author_name=f"Writer {number % 7}",
+                key=uuid.uuid4(),
+                body=f"comment {number}",
+                posted_at=began + timedelta(seconds=number * seconds),
+            )
+            for number in range(first, first + count)
+        ],
+        batch_size=5000,
+    )
+
+
+def jobs_of(slug: str) -> list[dict[str, Any]]:
+    fields = ("pk", "kind", "state", "attempts", "done", "total", "file", "size", "problem")
+    jobs = Job.objects.filter(stream__video__slug=slug).order_by("pk")
+    return [dict(zip(fields, row, strict=True)) for row in jobs.values_list(*fields)]
+
+
+def age_job(pk: int, **hours: float) -> None:
+    """Set times of a job back, as if so many hours had passed."""
+    job = Job.objects.get(pk=pk)
+    for field, by in hours.items():
+        setattr(job, field, getattr(job, field) - timedelta(hours=by))
+    job.save(update_fields=list(hours))
+
+
+def age_comments(slug: str, last: int, days: int) -> None:
+    """Set the comments up to number `last` back, as if they had been posted so many days ago."""
+    comments = Comment.objects.filter(stream__video__slug=slug, number__lte=last)
+    comments.update(posted_at=F("posted_at") - timedelta(days=days))
+
+
+def set_job(slug: str, **fields: Any) -> None:
+    """How the latest job of a video stands, as its worker would have it."""
+    latest = Job.objects.filter(stream__video__slug=slug).order_by("-pk").first()
+    assert latest is not None
+    Job.objects.filter(pk=latest.pk).update(**fields)

@@ -58,8 +58,8 @@ class VideoAdmin(VideoModelAdmin):
     date_hierarchy = "created_at"
     ordering = ("-created_at",)
     prepopulated_fields = {"slug": ("title",)}
-    readonly_fields = ("created_at",)
-    actions = ("make_live", "end")
+    readonly_fields = ("created_at", "poster_state")
+    actions: Sequence[Any] = ("make_live", "end")
     formfield_overrides = {FileField: {"widget": FileWidget}}
     # What other apps delete with videos: a name in the plural, and how many there are.
     gone_with: ClassVar[list[tuple[str, Callable[[list[Video]], int]]]] = []
@@ -68,7 +68,7 @@ class VideoAdmin(VideoModelAdmin):
         (
             _("Picture"),
             {
-                "fields": ("source_file", "source_url", "poster"),
+                "fields": ("source_file", "source_url", "poster", "poster_state"),
                 "description": _(
                     "A file or a URL, not both; an upcoming video may have neither yet. The poster "
                     "stands in the list, and in the player before the picture comes."
@@ -105,6 +105,15 @@ class VideoAdmin(VideoModelAdmin):
     def get_inlines(self, request: HttpRequest, obj: Video | None) -> list[Any]:
         """What other apps put in (see comments/admin.py) belongs to a video that exists."""
         return [] if obj is None else list(super().get_inlines(request, obj))
+
+    @admin.display(description=_("poster's sizes"))
+    def poster_state(self, video: Video) -> str:
+        if video.poster_wanted:
+            return gettext("Being made by a worker; pages show it as soon as it is ready.")
+        if video.poster_of and not video.poster_sizes:
+            return gettext("None could be made of it; the list of jobs says why.")
+        widths = ", ".join(str(width) for width, _url in video.poster_images)
+        return gettext("%s pixels wide") % widths if widths else gettext("none")
 
     @admin.display(description=_("state"), ordering="state")
     def state_badge(self, video: Video) -> str:

@@ -1,5 +1,9 @@
 """A video and its three states. Knows nothing of comments."""
 
+from collections.abc import Sequence
+
+from django.conf import settings
+from django.core.files.storage import default_storage
 from django.core.validators import FileExtensionValidator
 from django.db import models
 from django.db.models import Case, F, Q, Value, When
@@ -33,6 +37,12 @@ class VideoQuerySet(models.QuerySet["Video"]):
             F("started_at").desc(nulls_last=True),
             "-pk",
         )
+
+    def with_something_for_a_poster(self) -> "VideoQuerySet":
+        """Those whose poster is still to be made; see `Video.poster_wanted`."""
+        of_upload = ~Q(poster="") & ~Q(poster=F("poster_of"))
+        of_video = Q(poster="") & ~Q(source_file="") & ~Q(source_file=F("poster_of"))
+        return self.filter(of_upload | of_video if settings.FFMPEG else of_upload)
 
 
 class Video(models.Model):
@@ -78,6 +88,11 @@ class Video(models.Model):
         validators=[FileExtensionValidator(list(POSTER_TYPES)), check_poster],
         help_text=_("JPEG, PNG or WebP, at best 1280 by 720 pixels, at most 5 MB."),
     )
+    # What `poster_sizes` was made of, or could not be made of: the name of a file. The largest of
+    # the images takes the upload's place, so a poster that is ready is its own `poster_of`.
+    poster_of = models.CharField(max_length=100, blank=True, editable=False)
+    # [width, height, name] of each image, the smallest first (videos/posters.py).
+    poster_sizes = models.JSONField(default=list, blank=True, editable=False)
     state = models.CharField(
         _("state"), max_length=10, choices=State, default=State.UPCOMING, db_index=True
     )
@@ -127,6 +142,43 @@ class Video(models.Model):
     def source(self) -> str:
         """The address the player loads, empty without a source."""
         return self.source_file.url if self.source_file else self.source_url
+
+    @property
+    def poster_wanted(self) -> str:
+        """The name of the file that a poster is still to be made of; empty where there is none."""
+        found: str = self.poster.name or ""
+        if not found and settings.FFMPEG:
+            found = self.source_file.name or ""
+        return "" if found == self.poster_of else found
+
+    def took_poster(
+        self, wanted: str, *, poster: str, sizes: Sequence[tuple[int, int, str]]
+    ) -> bool:
+        """Keep what was made of `wanted` (nothing, where it could not be used); False where that is
+        not what the video has any more."""
+        rows = Video.objects.filter(pk=self.pk, poster=self.poster.name or "")
+        if not self.poster:
+            rows = rows.filter(source_file=wanted)
+        of = poster if sizes else wanted
+        # Not by save(): nothing else of the row is written back, and nobody waits for this.
+        return bool(rows.update(poster=poster, poster_of=of, poster_sizes=list(sizes)))
+
+    @property
+    def poster_images(self) -> list[tuple[int, str]]:
+        """Width and address of each image, the smallest first; none while they are being made."""
+        if not self.poster or self.poster.name != self.poster_of:
+            return []
+        return [(width, default_storage.url(name)) for width, _height, name in self.poster_sizes]
+
+    @property
+    def poster_url(self) -> str:
+        """The largest image, for who takes one address only; empty where there is none."""
+        images = self.poster_images
+        return images[-1][1] if images else ""
+
+    @property
+    def poster_srcset(self) -> str:
+        return ", ".join(f"{url} {width}w" for width, url in self.poster_images)
 
     @property
     def is_playable(self) -> bool:

@@ -6,6 +6,7 @@ The doors (socket, form, admin, command) parse, call one of these, and show the 
 """
 
 from comments.services.common import Held, busy, require_shown
+from comments.services.jobs import cancel_job, request_job
 from comments.services.moderation import remove, restore
 from comments.services.naming import rename
 from comments.services.posting import Draft, parse_key, post, post_many
@@ -14,11 +15,13 @@ __all__ = [
     "Draft",
     "Held",
     "busy",
+    "cancel_job",
     "parse_key",
     "post",
     "post_many",
     "remove",
     "rename",
+    "request_job",
     "require_shown",
     "restore",
 ]

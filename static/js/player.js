@@ -82,8 +82,23 @@ function followState(status) {
   }).observe(status, { attributes: true, childList: true, subtree: true });
 }
 
+/* A link to a moment of a recording: #t=754, in seconds. */
+function seek() {
+  const at = /^#t=(\d{1,6})$/.exec(location.hash);
+  if (!at || player.dataset.state !== "ended") return;
+  const go = () => {
+    video.currentTime = Number(at[1]);
+  };
+  if (video.readyState >= HTMLMediaElement.HAVE_METADATA) go();
+  else video.addEventListener("loadedmetadata", go, { once: true });
+}
+
 if (player) {
-  if (video) start();
+  if (video) {
+    start();
+    seek();
+    addEventListener("hashchange", seek);
+  }
   const status = document.querySelector(".watch-status");
   if (status) followState(status);
 }

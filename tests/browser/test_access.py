@@ -507,6 +507,13 @@ def test_axe_finds_nothing_in_a_live_video(enter: Enter, screen: dict[str, Any])
     axe_finds_nothing(ann)
 
 
+def test_axe_finds_nothing_in_the_operators_figures(enter: Enter) -> None:
+    operator = enter("root")
+    operator.go("/admin/figures/")
+    expect(operator.page.get_by_role("heading", name="Fan-out")).to_be_visible()
+    axe_finds_nothing(operator)
+
+
 def test_axe_finds_nothing_where_a_moderator_works(enter: Enter) -> None:
     mona = enter("moderator").open("live-demo")
     other = mona.says(f"one {uuid.uuid4()}")
@@ -519,6 +526,13 @@ def test_axe_finds_nothing_where_a_moderator_works(enter: Enter) -> None:
     mona.menu_button.click()
     expect(mona.menu).to_be_visible()
     axe_finds_nothing(mona)
+
+
+def test_axe_finds_nothing_where_staff_set_up_the_second_factor(enter: Enter) -> None:
+    root = enter("root")
+    root.go("/admin/second-factor/setup/")
+    expect(root.page.get_by_role("img", name="QR code of the key")).to_be_visible()
+    axe_finds_nothing(root)
 
 
 def test_axe_finds_nothing_in_the_admin(enter: Enter, site: Site) -> None:

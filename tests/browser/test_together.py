@@ -10,6 +10,7 @@ from playwright.sync_api import Locator, expect
 from tests import world
 from tests.browser.conftest import PHONE, WIDE, Enter
 from tests.browser.people import Visitor
+from tests.codes import App, forget_wrong_codes
 from tests.conftest import MakeSite
 from tests.servers import Site
 
@@ -239,6 +240,46 @@ def test_the_admin_removes_in_bulk_from_every_page(enter: Enter, slug: str) -> N
     ann.does_not_see("bulk one")
     ann.does_not_see("bulk two")
     assert ann.bodies == ["bulk three"]
+
+
+def test_staff_open_admin_with_a_password_and_a_code_of_the_phone(enter: Enter, site: Site) -> None:
+    site.call(world.make_account, "sam", is_staff=True, is_superuser=True)
+    sam = enter()
+
+    def sign_in() -> None:
+        sam.go("/admin/")
+        sam.page.get_by_label("Username").fill("sam")
+        sam.page.get_by_label("Password").fill(world.PASSWORD)
+        sam.page.get_by_role("button", name="Log in").click()
+
+    sign_in()
+    sam.page.get_by_role("link", name="Second factor").click()
+    picture = sam.page.get_by_role("img", name="QR code of the key")
+    box = picture.bounding_box()
+    assert box is not None
+    assert box["width"] == box["height"] > 150  # a phone can read it
+    style = "drawn => [getComputedStyle(drawn).fill, getComputedStyle(drawn).backgroundColor]"
+    assert picture.evaluate(style) == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
+    app = App(sam.page.locator(".key").inner_text())
+    code = sam.page.get_by_role("textbox", name="Code")
+    code.fill("nonsense")
+    code.press("Enter")
+    expect(sam.page.get_by_text("This code is not right.")).to_be_visible()
+    site.call(forget_wrong_codes)
+    code.fill(app.code())
+    sam.page.get_by_role("button", name="Turn it on").click()
+    expect(sam.page.locator(".codes > li")).to_have_count(10)
+    sam.page.get_by_role("link", name="I have kept them").click()
+    expect(sam.page.get_by_role("heading", name="Site administration")).to_be_visible()
+    sam.page.get_by_role("button", name="Log out").click()
+
+    sign_in()
+    expect(sam.page.get_by_role("heading", name="One more step")).to_be_visible()
+    code = sam.page.get_by_role("textbox", name="Code")
+    expect(code).to_be_focused()
+    code.fill(app.code())
+    code.press("Enter")
+    expect(sam.page.get_by_role("heading", name="Site administration")).to_be_visible()
 
 
 def test_a_newcomer_makes_an_account_and_comments_under_its_name(enter: Enter, slug: str) -> None:

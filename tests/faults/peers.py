@@ -10,6 +10,7 @@ from typing import Any
 from tests.faults.crowd import Crowd
 from tests.faults.plans import FaultSite, Plan, Trial
 from tests.faults.viewers import Link, handshake
+from tests.http2 import Http2, Http2Socket
 
 ESTABLISHED = "01"
 
@@ -188,6 +189,18 @@ async def silent(port: int, slug: str, most: float = 75.0) -> float:
     found = await seconds_until_cut(read(), most)
     writer.transport.abort()
     return found
+
+
+async def silent_over_http2(port: int, slug: str, most: float = 75.0) -> float:
+    """The same on a stream of HTTP/2, whose connection goes on being fine."""
+
+    def wait() -> None:
+        with Http2(port) as http2:
+            socket = Http2Socket(http2, f"/ws/videos/{slug}/?cursor=", x_forwarded_for="10.8.0.2")
+            http2.until(lambda: socket.stream.reset is not None, "its end", most)
+            assert http2.get("/healthz").status == 200
+
+    return await seconds_until_cut(asyncio.to_thread(wait), most)
 
 
 async def dripping(port: int, head: bytes, drip: bytes, most: float = 60.0) -> float:

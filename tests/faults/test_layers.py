@@ -20,6 +20,7 @@ from tests.faults.crowd import WITH_REDIS, WITHOUT_REDIS, Crowd, Report
 from tests.faults.plans import Fault, FaultSite, Plan, Trial, carry_out
 from tests.faults.sentinels import Sentinels
 from tests.faults.tls import Authority, Front
+from tests.figures import scrape
 from tests.servers import free_port, wait_for
 
 
@@ -95,13 +96,20 @@ def sessions_cached(port: int, password: str) -> bool:
         return any(client.scan_iter("*sessions*"))
 
 
+def redis_is_seen(site: FaultSite, number: int) -> bool:
+    """Whether /metrics knows the load of the one Redis."""
+    said = scrape(site, number)
+    (up,) = [value for key, value in said.items() if key[0] == "redis_up"]
+    return bool(up) and any(key[0] == "redis_memory_bytes" and v > 0 for key, v in said.items())
+
+
 def is_ready(site: FaultSite) -> bool:
     return all(server.status("/readyz") == 200 for server in site.servers)
 
 
 def refused(site: FaultSite, why: str) -> Callable[[], bool]:
     """Asks whether every server says that it is not ready, and why in one line of its log."""
-    line = re.compile(rf"WARNING streamsite\.connections Redis fails: .*{why}")
+    line = re.compile(rf"WARNING streamsite\.connections (?:\[.*\] )?Redis fails: .*{why}")
     return lambda: all(
         server.status("/readyz") == 503 and line.search(site.log(number))
         for number, server in enumerate(site.servers)
@@ -130,6 +138,7 @@ def test_redis_is_reached_by_tls_and_only_with_the_right_certificate(
 
     trial("baseline")
     assert sessions_cached(front.behind, PASSWORD)
+    assert all(redis_is_seen(site, number) for number in range(2))
     for certificate, why in (
         (ours.issue("127.0.0.2"), "IP address mismatch"),
         (Authority(tmp_path, "strangers").issue("127.0.0.1"), "unable to get local issuer"),
@@ -140,6 +149,7 @@ def test_redis_is_reached_by_tls_and_only_with_the_right_certificate(
     front.present(ours.issue("127.0.0.1"))
     wait_for(lambda: is_ready(site), "the right certificate is taken again")
     trial("right certificate again")
+    wait_for(lambda: all(redis_is_seen(site, n) for n in range(2)), "its load is seen again")
     assert not site.tracebacks
     assert not any(PASSWORD in site.log(number) for number in range(2))
 
@@ -203,9 +213,11 @@ def test_sentinels_new_master_is_followed(
     baseline = plans.BASELINE.shortly(seconds=1)
     trial(baseline, "baseline")
     assert sessions_cached(sentinels.master, PASSWORD)
+    assert redis_is_seen(site, 0)
     lost = Plan("", lose_master(sentinels, how), bound=WITHOUT_REDIS, worst=1.0)
     trial(lost.shortly(), f"{how.name} to the master")
     wait_for(lambda: is_ready(site), "every server finds the new master")
+    wait_for(lambda: redis_is_seen(site, 0), "the new master's load is seen")
     path = f"/videos/{site.video()}/"
     for number in range(2):
         with sentinels.client(sentinels.master) as client:

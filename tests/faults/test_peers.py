@@ -14,6 +14,7 @@ from tests.client import Person
 from tests.conftest import MakeSite
 from tests.faults import peers
 from tests.faults.conftest import MakeFaultSite
+from tests.figures import scrape
 from tests.servers import Databases, Site
 
 
@@ -21,9 +22,11 @@ from tests.servers import Databases, Site
 def cut_off(
     databases: Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator["Future[list[float]]"]:
-    """How long a silent peer, dripping headers, a dripping body and an answer that is not taken
-    lasted: found out meanwhile, since it takes a minute of waiting."""
-    site = Site(databases, tmp_path_factory.mktemp("site"))
+    """How long a silent peer, dripping headers, a dripping body, a silent socket of HTTP/2 and an
+    answer that is not taken lasted, and how many /metrics calls silent: found out meanwhile, since
+    it takes a minute of waiting."""
+    command = ("-m", "tests.without", "only_http1", "--bind", "{bind}")
+    site = Site(databases, tmp_path_factory.mktemp("site"), command=command)
     large = Path(site.variables["DATA_DIR"]) / "media" / "large.mp4"
     large.parent.mkdir(exist_ok=True)
     large.write_bytes(bytes(20_000_000))
@@ -34,9 +37,10 @@ def cut_off(
             peers.silent(port, slug),
             peers.drip_headers(port),
             peers.drip_body(port, slug),
+            peers.silent_over_http2(port, slug),
             peers.takes_nothing(port, "/media/large.mp4"),
         )
-        return list(found)
+        return [*found, scrape(site)["peers_cut_total", "silent"]]
 
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(lambda: asyncio.run(try_all()))
@@ -80,6 +84,10 @@ async def test_sockets_over_the_caps_are_told_and_cost_nothing(make_site: MakeSi
                 with pytest.raises(Exception, match="503"):
                     async with late.socket(slug):
                         pass
+    turned_away = {
+        key[1:]: n for key, n in scrape(site).items() if key[0] == "sockets_refused_total"
+    }
+    assert turned_away == {("session",): 1, ("address",): 1, ("process",): 1, ("origin",): 0}
     async with asyncio.timeout(10):
         while True:  # the places of those who left are free again
             try:
@@ -110,8 +118,10 @@ async def test_a_second_signal_ends_a_process_at_once(make_site: MakeSite) -> No
 
 
 def test_silent_and_dripping_peers_are_cut(cut_off: "Future[list[float]]") -> None:
-    silent, headers, body, untaken = cut_off.result(80)
+    silent, headers, body, over_http2, untaken, counted = cut_off.result(80)
+    assert counted == 2
     assert 20 < silent <= 61, "a live peer answers within 20 s; a dead one is gone within 60"
+    assert 20 < over_http2 <= 61
     assert headers < 40
     assert body < 20
     assert 28 < untaken < 40, "a line that stands still for a moment is given time"

@@ -17,6 +17,7 @@ from tests.client import Person
 from tests.conftest import MakeSite
 from tests.faults.conftest import MakeFaultSite
 from tests.faults.truth import waits_for_a_lock
+from tests.figures import scrape
 from tests.servers import Databases, Remote, Site, wait_for
 
 
@@ -90,6 +91,12 @@ async def test_a_database_that_hangs_is_told_and_keeps_nobody_from_ending(behind
             assert told == {
                 "ready": False, "database": False, "channel_layer": True, "stream": False,
             }  # fmt: skip
+            # The figures that need no database do not wait for it either.
+            asked_at = time.monotonic()
+            said = await asyncio.to_thread(scrape, site)
+            assert time.monotonic() - asked_at < 3
+            assert said["safety_poll_age_seconds",] > 10
+            assert ("jobs", "queued") not in said
         # What needs no database goes on meanwhile.
         await socket.until(lambda: person.page.watching == 1, "one viewer", seconds=6)
         assert (await posting).code == "try_again"

@@ -16,6 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from comments.models import Comment, Stream, Viewer
+from videos import posters
 from videos.models import Video
 
 MEDIA = Path(settings.BASE_DIR) / "videos" / "demo"
@@ -118,6 +119,7 @@ class Command(BaseCommand):
         video.source_file.save("clip.mp4", clip, save=False)
         video.full_clean()
         video.save()
+        posters.make(video)  # here and now: the demo is to be looked at before a worker is there
         self.stdout.write(f"Video {slug}: {video.title}")
         return video
 

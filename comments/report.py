@@ -1,0 +1,203 @@
+"""The report of a stream: how many comments when, the busiest moments, words, removals.
+
+A worker reads every comment once (`compute`, a job) and keeps the numbers in the job's result; the
+page only draws them (`Plot`). How many watched is not in it: nothing keeps that over time.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import regex
+from django.db.models import Count
+from django.utils import timezone
+
+from comments.jobs.attempt import Attempt
+from comments.models import Comment
+
+PIECE = 2000  # comments in one query
+BARS = 120  # at most in the plot
+# Minutes that one bar may stand for.
+STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 240, 480, 720, 1440)
+MOMENTS = 5
+MOMENTS_APART = 3  # minutes: one burst is one moment
+WORDS = 20
+# Of a million comments there may be as many words. Beyond this many the rarest half is forgotten:
+# what is among the first 20 is never rare for long.
+WORDS_KEPT = 50_000
+# A word: letters of any script, with the marks and joiners that belong to them.
+WORD = regex.compile(r"[\p{L}\p{M}\u200c\u200d'’]+")
+# Words that say nothing of a stream: English and Bengali, the languages of this site.
+COMMON = frozenset(
+    "a about all also am an and any are as at be been but by can can't could did do does don't for"
+    " from get go got had has have he her here him his how i i'm if in into is isn't it it's its"
+    " just like me more my no not now of off on one only or our out over she so some such than that"
+    " that's the their them then there they this to too up us very was we were what when where"
+    " which who why will with would you your"
+    " আমি আমার আমরা তুমি আপনি আপনার সে তার তারা এই ওই সেই এটা এটি যে যা কি কী না নয় হয় হয়ে হবে হচ্ছে ছিল আছে"
+    " করে করা এবং ও আর বা তো কিন্তু জন্য থেকে সাথে একটা একটি এক খুব".split()
+)
+
+
+def compute(attempt: Attempt) -> tuple[Mapping[str, Any], str]:
+    """Read the job's stream from its beginning to its present end; the report's numbers."""
+    stream = attempt.job.stream
+    stream.refresh_from_db(fields=["head"])
+    comments = Comment.objects.filter(stream=stream, number__lte=stream.head)
+    total, done, last = comments.count(), 0, 0
+    attempt.step(0, total)
+    tally = Tally(stream.video.started_at)
+    people = comments.aggregate(people=Count("author", distinct=True))["people"]
+    while True:
+        piece = list(
+            comments.filter(number__gt=last)
+            .order_by("number")
+            .values_list("number", "posted_at", "state", "removed_by", "body")[:PIECE]
+        )
+        for row in piece:
+            tally.add(*row)
+        if len(piece) < PIECE:
+            break
+        last = piece[-1][0]
+        done += len(piece)
+        attempt.step(done, total)
+    attempt.job.total = total
+    return {"people": people} | tally.result(), ""
+
+
+class Tally:
+    """What is counted, comment by comment. Minutes are those of the video's clock; without one, of
+    the first comment."""
+
+    def __init__(self, started_at: datetime | None) -> None:
+        self.origin = started_at
+        self.has_clock = started_at is not None
+        self.before = 0  # comments from before the start, which stand on no clock
+        self.minutes: Counter[int] = Counter()
+        self.removed: Counter[int] = Counter()
+        self.latest: dict[int, int] = {}  # minute -> its last comment's number
+        self.removers: Counter[str] = Counter()
+        self.words: Counter[str] = Counter()
+        self.comments = 0
+
+    def add(self, number: int, at: datetime, state: str, removed_by: str, body: str) -> None:
+        self.comments += 1
+        if self.origin is None:
+            self.origin = at
+        minute = int((at - self.origin).total_seconds() // 60)
+        is_removed = state == Comment.State.REMOVED
+        if is_removed:
+            self.removers[removed_by] += 1
+        else:
+            self.words.update(words(body))
+            if len(self.words) > WORDS_KEPT:
+                self.words = Counter(dict(self.words.most_common(WORDS_KEPT // 2)))
+        if minute < 0:
+            self.before += 1
+            return
+        self.minutes[minute] += 1
+        self.removed[minute] += is_removed
+        self.latest[minute] = max(number, self.latest.get(minute, 0))
+
+    def result(self) -> dict[str, Any]:
+        """Plain values, as they are kept in the job."""
+        span = max(self.minutes, default=0) + 1
+        step = next((step for step in STEPS if span <= step * BARS), -(-span // BARS))
+        bars = [[0, 0] for _ in range(-(-span // step))]
+        for minute, count in self.minutes.items():
+            bars[minute // step][0] += count
+            bars[minute // step][1] += self.removed[minute]
+        return {
+            "made_at": timezone.now().isoformat(),
+            "has_clock": self.has_clock,
+            "comments": self.comments,
+            "before": self.before,
+            "removed": self.removers.total(),
+            "removers": self.removers.most_common(10),
+            "step": step,
+            "bars": bars,
+            "moments": [
+                {"minute": minute, "comments": self.minutes[minute], "until": self.latest[minute]}
+                for minute in busiest(self.minutes)
+            ],
+            "words": self.words.most_common(WORDS),
+        }
+
+
+def words(body: str) -> set[str]:
+    """The words of a comment that tell something, each once: who repeats one counts once."""
+    found = (word.strip("'’").replace("’", "'") for word in WORD.findall(body.casefold()))
+    return {word for word in found if len(word) > 1 and len(word) <= 40 and word not in COMMON}
+
+
+def busiest(minutes: Counter[int]) -> list[int]:
+    """The minutes with most comments, some time apart; of equal ones the earlier first."""
+    found: list[int] = []
+    for minute, _count in sorted(minutes.items(), key=lambda item: (-item[1], item[0])):
+        if all(abs(minute - other) >= MOMENTS_APART for other in found):
+            found.append(minute)
+        if len(found) == MOMENTS:
+            break
+    return found
+
+
+def clock(minute: int) -> str:
+    """A minute as hours and minutes, `1:05`."""
+    return f"{minute // 60}:{minute % 60:02d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar of the plot, in units of its SVG: 10 wide for each bar, 1000 high for the tallest."""
+
+    x: int
+    height: int
+    removed: int  # height of the part that was removed
+    begins: str
+    comments: int
+    gone: int
+
+    @property
+    def y(self) -> int:
+        return 1000 - self.height
+
+    @property
+    def removed_y(self) -> int:
+        return 1000 - self.removed
+
+
+class Plot:
+    """The bars of a report, and what stands beside and under them. Its SVG is stretched to its
+    place, so words are not in it; they are HTML around it, evenly spread."""
+
+    def __init__(self, bars: Iterable[tuple[int, int]], step: int) -> None:
+        counts = list(bars)
+        self.step = step
+        self.top = nice(max((count for count, _gone in counts), default=0))
+        self.bars = [
+            Bar(
+                x=10 * place,
+                height=count * 1000 // self.top,
+                removed=gone * 1000 // self.top,
+                begins=clock(place * step),
+                comments=count,
+                gone=gone,
+            )
+            for place, (count, gone) in enumerate(counts)
+        ]
+        self.width = 10 * len(self.bars)
+        end = len(self.bars) * step
+        self.times = [clock(round(end * quarter / 4)) for quarter in range(5)]
+        self.ticks = [self.top, self.top // 2, 0]
+
+
+def nice(most: int) -> int:
+    """The top of the axis: an even number times a power of ten, not below; its half is whole."""
+    size = 1
+    while True:
+        for factor in (2, 4, 6, 8, 10):
+            if most <= factor * size:
+                return factor * size
+        size *= 10

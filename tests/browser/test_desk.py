@@ -1,0 +1,104 @@
+"""The moderators' desk in a browser: asked for, followed without a reload, fetched, called off."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests import world
+from tests.browser.conftest import NARROW, Enter
+from tests.browser.people import Visitor
+from tests.browser.test_access import axe_finds_nothing
+from tests.servers import Site, manage
+
+
+def works(site: Site) -> None:
+    """A worker comes, does what there is to do, and goes."""
+    done = manage(site.variables, "db_worker", "--batch", "--no-startup-delay")
+    assert done.returncode == 0, done.stdout
+
+
+def fits(visitor: Visitor) -> None:
+    script = "document.documentElement.scrollWidth <= innerWidth"
+    assert visitor.page.evaluate(script), "the page is wider than the window"
+
+
+@pytest.fixture
+def slug(site: Site) -> str:
+    found = site.video("ended")
+    site.call(world.write_many, found, 300, 2.0)
+    return found
+
+
+def test_an_export_is_asked_for_followed_and_fetched_and_another_called_off(
+    enter: Enter, site: Site, slug: str, tmp_path: Path
+) -> None:
+    ann = enter().open(slug)
+    expect(ann.page.get_by_role("link", name="Exports and report")).to_be_hidden()
+    mona = enter("mona").open(slug)
+    mona.page.get_by_role("link", name="Exports and report").click()
+    mona.page.get_by_role("button", name="CSV").click()
+    job = mona.page.locator(".job")
+    expect(job).to_contain_text("waiting for its turn")
+    # What is written into the page by hand is gone after a reload, and there is none.
+    mona.page.evaluate("document.body.dataset.same = 'page'")
+    site.call(world.set_job, slug, state="running", done=120, total=300)
+    bar = mona.page.get_by_role("progressbar", name="CSV")
+    expect(bar).to_have_attribute("value", "40")
+    expect(job).to_contain_text("120 of 300")
+    axe_finds_nothing(mona)
+    site.call(world.set_job, slug, state="queued")
+    works(site)
+    link = job.get_by_role("link", name="Download")
+    expect(link).to_be_visible()
+    expect(mona.page.locator("#announce")).to_have_text("CSV is done.")
+    expect(mona.page.locator("body")).to_have_attribute("data-same", "page")
+    with mona.page.expect_download() as download:
+        link.click()
+    download.value.save_as(tmp_path / "comments.csv")
+    with (tmp_path / "comments.csv").open(encoding="utf-8-sig", newline="") as file:
+        assert [row["body"] for row in csv.DictReader(file)] == [
+            f"comment {number}" for number in range(1, 301)
+        ]
+
+    mona.page.get_by_role("button", name="WebVTT").click()
+    mona.page.get_by_role("button", name="Cancel").click()
+    expect(mona.page.locator(".job").first).to_contain_text("cancelled")
+    works(site)
+    assert [job["state"] for job in site.call(world.jobs_of, slug)] == ["done", "cancelled"]
+
+
+def test_the_report_shows_its_plot_to_every_eye_and_leads_to_the_moment(
+    enter: Enter, site: Site, slug: str
+) -> None:
+    mona = enter("mona", **NARROW)
+    mona.go(f"/videos/{slug}/report/")
+    mona.page.get_by_role("button", name="Make it").click()
+    works(site)
+    mona.page.get_by_role("link", name="Open the report").last.click()
+    expect(mona.page.locator(".figures")).to_contain_text("300")
+    # 300 comments, 2 s apart: 29 in the first minute, 30 in each of the others, one in the last.
+    rows = mona.page.locator("details tbody tr")
+    counts = [int(text) for text in rows.locator("td:nth-of-type(1)").all_text_contents()]
+    assert counts == [29, *[30] * 9, 1]
+    expect(mona.page.get_by_role("img", name="Comments per minute")).to_be_visible()
+    heights = mona.page.locator(".plot-bar[y]").evaluate_all(
+        "bars => bars.map(bar => Number(bar.getAttribute('height')))"
+    )
+    assert heights == [count * 1000 // 40 for count in counts]
+    expect(mona.page.get_by_role("rowheader", name="comment", exact=True)).to_be_visible()
+    fits(mona)
+    axe_finds_nothing(mona)
+    mona.go(f"/videos/{slug}/desk/")
+    fits(mona)
+    axe_finds_nothing(mona)
+
+
+def test_a_link_to_a_moment_of_a_recording_begins_there(enter: Enter) -> None:
+    ann = enter()
+    ann.go("/videos/past-demo/#t=3")
+    at = "player => player.currentTime"
+    player = ann.page.locator("video")
+    expect(player).to_have_js_property("readyState", 4)
+    assert player.evaluate(at) == 3

@@ -1,0 +1,210 @@
+"""Sockets and downloads over HTTP/2: streamsite.http2, and when its parts can go."""
+
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import pytest
+from hypercorn import protocol
+from hypercorn.asyncio.worker_context import EventWrapper
+from hypercorn.protocol import h2
+from hypercorn.protocol.h2 import StreamBuffer
+from wsproto.events import CloseConnection, Ping
+
+from streamsite import http2 as ours
+from tests.client import Person
+from tests.conftest import MakeSite
+from tests.http2 import Http2, Http2Socket
+from tests.servers import Site
+
+
+@pytest.fixture(scope="module")
+def site(make_site_for_module: MakeSite) -> Iterator[Site]:
+    command = ("-m", "tests.without", "only_http1", "--bind", "{bind}")
+    found = make_site_for_module(command=command, RATE_VIEWER="off", RATE_ADDRESS="off")
+    yield found
+    assert not found.tracebacks
+
+
+def post(body: str) -> str:
+    return json.dumps({"action": "post", "body": body, "key": str(uuid.uuid4())})
+
+
+def says(socket: Http2Socket, words: str) -> bool:
+    """Whether it was sent them."""
+    return words in "".join(socket.texts)
+
+
+def enter(http2: Http2, person: Person, slug: str, **headers: str) -> Http2Socket:
+    path = f"/ws/videos/{slug}/?cursor={person.page.cursor}"
+    given = {"cookie": person.cookie_header, "x_forwarded_for": person.address} | headers
+    return Http2Socket(http2, path, **given)
+
+
+def test_comments_are_posted_and_seen_over_http2(site: Site) -> None:
+    slug, port = site.video(), site.servers[0].port
+    ann, ben = Person(site).open(slug), Person(site).open(slug)
+    with Http2(port) as of_ann, Http2(port) as of_ben:
+        one, other = enter(of_ann, ann, slug), enter(of_ben, ben, slug)
+        assert one.stream.status == other.stream.status == 200
+        for number in range(4):
+            body = f"number {number}, the tide, the tide, the tide " * 8
+            one.say(post(body))
+            one.until(lambda: any("data-ack" in text for text in one.texts), "an ack")
+            one.texts.clear()
+            other.until(partial(says, other, body.strip()), "the comment in the other's page")
+        one.send(Ping())
+        one.until(lambda: one.pongs, "a pong")
+
+
+def test_two_sockets_and_a_page_share_a_connection_and_end_alone(site: Site) -> None:
+    slug = site.video()
+    person = Person(site).open(slug)
+    with Http2(site.servers[0].port) as http2:
+        one, two = enter(http2, person, slug), enter(http2, person, slug)
+        assert http2.get("/healthz").status == 200
+        one.send(CloseConnection(1000))
+        one.until(lambda: one.stream.ended, "the server's end of the stream")
+        http2.h2.reset_stream(two.stream.id)
+        three = enter(http2, person, slug)
+        http2.h2.end_stream(three.stream.id)  # as a connection that ends
+        http2.flush()
+        three.until(lambda: three.stream.ended or three.stream.reset is not None, "its end")
+        four = enter(http2, person, slug)
+        four.say(post("still here"))
+        four.until(lambda: "still here" in "".join(four.texts), "the comment")
+        assert http2.get(f"/videos/{slug}/").status == 200
+
+
+def test_as_many_sockets_one_after_the_other_as_anybody_likes(site: Site) -> None:
+    """A stream that stayed half open would count among the 100 of a connection for ever."""
+    slug = site.video()
+    person = Person(site).open(slug)
+    with Http2(site.servers[0].port) as http2:
+        for _ in range(120):
+            socket = enter(http2, person, slug)
+            socket.send(CloseConnection(1000))
+            http2.h2.end_stream(socket.stream.id)
+            http2.flush()
+            socket.until(lambda: socket.stream.ended, "its end")  # noqa: B023
+
+
+def test_a_socket_of_another_page_is_refused_over_http2(site: Site) -> None:
+    slug = site.video()
+    person = Person(site).open(slug)
+    with Http2(site.servers[0].port) as http2:
+        refused = enter(http2, person, slug, origin="http://elsewhere.example")
+        assert refused.stream.status == 403
+        refused.until(lambda: refused.stream.ended, "the end of the refusal")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "pseudo"),
+    [
+        ("CONNECT", "/ws/videos/x/", {":protocol": "webtransport"}),
+        ("connect", "/ws/videos/x/", {}),
+        ("GET", "/caf\u00e9/", {}),
+        ("GET\u00e9", "/", {}),
+    ],
+)
+def test_a_request_that_makes_no_sense_ends_alone(
+    site: Site, method: str, path: str, pseudo: dict[str, str]
+) -> None:
+    with Http2(site.servers[0].port) as http2:
+        http2.h2.config.validate_outbound_headers = False
+        http2.h2.config.normalize_outbound_headers = False
+        stream = http2.request(method, path, pseudo=pseudo)
+        http2.until(lambda: stream.reset is not None, "the reset")
+        assert http2.get("/healthz").status == 200
+    assert not site.tracebacks
+
+
+def test_what_comes_after_the_answer_is_dropped(site: Site) -> None:
+    with Http2(site.servers[0].port) as http2:
+        stream = http2.request("POST", "/", end=False, content_length="3000000")
+        http2.until(lambda: stream.status == 413, "the refusal")
+        http2.h2.send_data(stream.id, b"x" * 1000)
+        http2.flush()
+        assert http2.get("/healthz").status == 200
+    assert not site.tracebacks
+
+
+def test_an_order_of_streams_that_makes_no_sense_leaves_no_traceback(site: Site) -> None:
+    with Http2(site.servers[0].port) as http2:
+        for number in range(1, 2_200, 2):
+            http2.h2.prioritize(number, weight=7)
+        http2.flush()
+        while not http2.closed:
+            http2.take(10)
+    with Http2(site.servers[0].port) as http2:
+        assert http2.get("/healthz").status == 200
+    assert not site.tracebacks
+
+
+def test_who_stops_reading_is_bounded_and_cut_alone(site: Site) -> None:
+    """One connection: a socket that reads nothing more is reset, another goes on; a download that
+    is paused costs no memory and is still there."""
+    (site.folder / "data" / "media").mkdir(parents=True, exist_ok=True)
+    (site.folder / "data" / "media" / "long.mp4").write_bytes(bytes(64 * 1024 * 1024))
+    slug, server = site.video(), site.servers[0]
+    ann, ben = Person(site).open(slug), Person(site).open(slug)
+    with Http2(server.port, window=30_000, reads=False) as slow, Http2(server.port) as quick:
+        before = server.resident_kib
+        download = slow.request("GET", "/media/long.mp4")
+        stuck = enter(slow, ann, slug)
+        other = enter(quick, ben, slug)
+        # Comments of random words, which nothing can deflate, until the slow one has no window.
+        deadline = time.monotonic() + 20
+        sent = 0
+        while stuck.stream.reset is None:
+            assert time.monotonic() < deadline, "the socket that reads nothing was not cut"
+            other.say(post(" ".join(uuid.uuid4().hex for _ in range(14))))
+            sent += 1
+            other.until(lambda: "".join(other.texts).count("data-ack") >= sent, "an ack")  # noqa: B023
+            slow.take(0.02)
+        assert stuck.stream.size <= 30_000
+        assert download.reset is None
+        assert download.size <= 30_000
+        assert server.resident_kib - before < 25_000
+        # The rest of the connection goes on: the same page comes back, on a new stream.
+        back = enter(slow, ann, slug)
+        assert back.stream.status == 200
+        assert not slow.closed
+        other.say(post("the end"))
+        other.until(lambda: "the end" in "".join(other.texts), "the last comment")
+    assert not site.tracebacks
+
+
+async def drained_while_nothing_could_be_sent(kind: type[StreamBuffer]) -> bool:
+    """Whether who waits for room is let go of when no byte of it was sent."""
+    import asyncio
+
+    buffer = kind(EventWrapper)
+    work = asyncio.ensure_future(buffer.push(bytes(100_000)))
+    await asyncio.sleep(0)
+    await buffer.pop(0)
+    await asyncio.sleep(0)
+    done = work.done()
+    await buffer.close()
+    await work
+    return done
+
+
+async def test_the_library_still_needs_it() -> None:
+    """Where this fails Hypercorn has changed: see whether the class in question can go."""
+    assert version("hypercorn").startswith("0.18.")
+    assert await drained_while_nothing_could_be_sent(StreamBuffer)
+    assert not await drained_while_nothing_could_be_sent(ours.Buffer)
+
+
+def test_each_is_in_its_place_and_can_be_put_there_again() -> None:
+    ours.install()
+    ours.install()
+    found: dict[str, Any] = vars(h2)
+    assert found["WSStream"] is ours.Socket
+    assert found["StreamBuffer"] is ours.Buffer
+    assert vars(protocol)["H2Protocol"] is ours.Protocol
