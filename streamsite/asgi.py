@@ -14,12 +14,12 @@ from channels.sessions import CookieMiddleware, SessionMiddleware
 
 from comments.admission import Admission, SharedAuthMiddleware, StrictOrigin
 from comments.routing import application as comment_sockets
-from streamsite import connection, websocket
+from streamsite import peers, websocket
 from streamsite.bodies import BoundedBodies
 from streamsite.cookies import CleanCookies
 from streamsite.lifespan import Lifespan
 
-connection.install()
+peers.install()
 websocket.install()
 
 application: Any = ProtocolTypeRouter(
