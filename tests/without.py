@@ -60,7 +60,7 @@ def only_http1() -> None:
     browsers and TLS make of it is in tests/browser/test_tls.py."""
     from hypercorn.protocol.h11 import H11Protocol
 
-    from streamsite.connection import PlainH11
+    from streamsite.peers import PlainH11
 
     PlainH11._check_protocol = H11Protocol._check_protocol  # type: ignore[method-assign]
     PlainH11._create_stream = H11Protocol._create_stream  # type: ignore[method-assign]
