@@ -165,7 +165,8 @@ class Person:
         return self.post("/accounts/signup/", fields)
 
     def signed_in(self, username: str) -> Self:
-        """Signed in without the form, and so without its password's hash (a third of a second)."""
+        """Signed in without the form, and so without its password's hash (a third of a second),
+        for who tries something else than signing in."""
         self.cookies["sessionid"] = self.site.call(world.session_of, username)
         return self
 

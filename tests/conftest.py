@@ -87,7 +87,7 @@ def somebody(site: Site) -> Callable[..., Person]:
     def enter(account: str = "", *, server: int | None = None, address: str = "") -> Person:
         where = len(site.servers) - 1 if server is None else server
         person = Person(site, server=where, address=address or None)
-        return person.sign_in(account) if account else person
+        return person.signed_in(account) if account else person
 
     return enter
 

@@ -27,7 +27,7 @@ async def test_two_hundred_pages_equal_the_database_after_thirty_seconds_of_comm
     site = make_site(backend=backend, processes=processes, RATE_VIEWER="off", RATE_ADDRESS="off")
     slug, dice = site.video(), random.Random(20)
     people = [Person(site, server=n % processes).open(slug) for n in range(SESSIONS - 1)]
-    people.append(Person(site).sign_in("mona").open(slug))
+    people.append(Person(site).signed_in("mona").open(slug))
     async with AsyncExitStack() as stack:
         sockets = []
         for n in range(PAGES):

@@ -19,11 +19,11 @@ def test_only_superusers_see_it(sqlite_site: Site) -> None:
     site.call(world.make_account, "operator-without-rights", is_staff=True)
     anybody = Person(site).get(PATH)
     assert (anybody.status, "/login/" in anybody.headers["location"]) == (302, True)
-    assert Person(site).sign_in("alice").get(PATH).status == 302
-    staff = Person(site).sign_in("operator-without-rights")
+    assert Person(site).signed_in("alice").get(PATH).status == 302
+    staff = Person(site).signed_in("operator-without-rights")
     assert staff.get(PATH).status == 403
     assert PATH not in staff.get("/admin/").text
-    root = Person(site).sign_in("root")
+    root = Person(site).signed_in("root")
     assert PATH in root.get("/admin/").text
     page = root.get(PATH)
     assert page.status == 200
@@ -33,7 +33,7 @@ def test_only_superusers_see_it(sqlite_site: Site) -> None:
 async def test_it_shows_what_metrics_says(postgres_site: Site) -> None:
     site = postgres_site
     slug = site.video()
-    person, root = Person(site).open(slug), Person(site).sign_in("root")
+    person, root = Person(site).open(slug), Person(site).signed_in("root")
     async with person.socket(slug) as socket:
         assert (await socket.say("hello")).is_ack
         await socket.sees("hello")

@@ -189,7 +189,7 @@ async def test_bulk_removal_in_admin_reaches_every_open_page(site: Site) -> None
         answer = author.open(slug).say(slug, f"line {n}")
         numbers.append(int(answer.headers["location"].partition("#c-")[2]))
     reader.open(slug)
-    root = Person(site).sign_in("root")
+    root = Person(site).signed_in("root")
     page = root.get("/admin/comments/comment/").html.having("name", "csrfmiddlewaretoken")
     assert page is not None
     root.csrf = page.attributes["value"]
@@ -208,7 +208,7 @@ async def test_bulk_removal_in_admin_reaches_every_open_page(site: Site) -> None
 async def test_a_page_opened_later_has_no_trace_of_what_was_removed(site: Site) -> None:
     slug, author = site.video(), Person(site)
     author.open(slug).say(slug, "regrettable")
-    mona = Person(site).sign_in("mona").open(slug)
+    mona = Person(site).signed_in("mona").open(slug)
     assert mona.act(slug, "remove", number="1").status == 303
     reader = Person(site)
     html = reader.get(f"/videos/{slug}/").text
@@ -225,7 +225,7 @@ async def test_a_page_that_was_away_is_told_of_the_removal_and_not_of_the_words(
     author.open(slug).say(slug, "first words")
     away.open(slug)
     author.say(slug, "words that come and go")
-    mona = Person(site).sign_in("mona").open(slug)
+    mona = Person(site).signed_in("mona").open(slug)
     mona.act(slug, "remove", number="1")
     mona.act(slug, "remove", number="2")
     async with away.socket(slug) as socket:

@@ -17,7 +17,7 @@ from django.db.models import F
 from django.utils import timezone
 from django.utils.crypto import get_random_string
 
-from comments.identity import MODEL_BACKEND, SESSION_VIEWER
+from comments.identity import MODEL_BACKEND, SESSION_VIEWER, claim
 from comments.models import Comment, Job, Stream, Viewer
 from videos.models import Video
 
@@ -129,6 +129,7 @@ def session_of(username: str) -> str:
     session[SESSION_KEY] = str(user.pk)
     session[BACKEND_SESSION_KEY] = MODEL_BACKEND
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    claim(session, user)
     session.create()
     assert session.session_key is not None
     return session.session_key

@@ -116,7 +116,7 @@ def enter(chromium: Browser, site: Site) -> Iterator[Enter]:
         context = context or (browser or chromium).new_context(**options)
         context.set_default_timeout(SECONDS * 1000)
         if account:
-            person = Person(site).sign_in(account)
+            person = Person(site).signed_in(account)
             context.add_cookies(
                 [{"name": "sessionid", "value": person.session_key, "url": site.origin}]
             )
@@ -164,4 +164,4 @@ def ben(site: Site, slug: str) -> Person:
 @pytest.fixture
 def mona(site: Site, slug: str) -> Person:
     """The video's moderator, without a browser."""
-    return Person(site).sign_in("mona").open(slug)
+    return Person(site).signed_in("mona").open(slug)

@@ -1,6 +1,7 @@
 """TLS by `serve` itself: Chromium over HTTP/2, what comes without TLS, renewal of certificates."""
 
 import http.client
+import json
 import shutil
 import signal
 import socket
@@ -79,7 +80,8 @@ def test_chromium_comments_over_http2_and_comes_back_after_a_restart(
     ann.says("over the same connection")
     ben.sees("over the same connection")
     # A WebSocket over HTTP/1.1 is answered 101.
-    sockets = [line for line in site.log().splitlines() if "/ws/videos/" in line]
+    lines = [json.loads(line)["message"] for line in site.log().splitlines()]
+    sockets = [line for line in lines if "/ws/videos/" in line]
     assert len(sockets) == 2
     assert all(' 2" 200 ' in line for line in sockets), sockets
     for visitor in (ann, ben):

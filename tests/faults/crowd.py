@@ -173,7 +173,7 @@ class Crowd:
     def _open_pages(self, viewers: int, posters: int, moderators: int) -> None:
         count = len(self.site.servers)
         for n in range(moderators):
-            person = Person(self.site, server=n % count).sign_in("mona")
+            person = Person(self.site, server=n % count).signed_in("mona")
             self.moderators.append(self._viewer(f"moderator {n}", person, staff=True))
         for n in range(posters):
             person = Person(self.site, server=n % count)

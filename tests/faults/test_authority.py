@@ -42,7 +42,7 @@ async def test_it_is_gone_from_open_sockets(site: FaultSite) -> None:
     slug = site.video()
     await asyncio.to_thread(make_moderators, site, slug)
     people = {
-        loss: Person(site, server=n % 2).sign_in(loss.replace(" ", "-")).open(slug)
+        loss: Person(site, server=n % 2).signed_in(loss.replace(" ", "-")).open(slug)
         for n, loss in enumerate(LOSSES)
     }
     await asyncio.gather(*(lives_through(site, slug, people[loss], loss) for loss in LOSSES))
@@ -85,7 +85,7 @@ async def test_who_signs_out_while_redis_hangs_is_signed_out_when_it_goes_on(
     """Redis still has the session then: whoever kept the cookie must not be let in by it."""
     site = make_fault_site(backend="postgres")
     slug = site.video()
-    mona = Person(site).sign_in("mona").open(slug)
+    mona = Person(site).signed_in("mona").open(slug)
     cookies = dict(mona.cookies)
     async with mona.socket(slug) as socket:
         assert (await socket.say("before")).is_ack

@@ -103,7 +103,7 @@ async def test_a_socket_that_is_still_opening_at_the_end_is_told_to_come_back(
 ) -> None:
     site = make_site(backend="postgres")
     url, slug = site.variables["DATABASE_URL"], site.video()
-    anonymous, moderator = Person(site), Person(site).sign_in("mona")
+    anonymous, moderator = Person(site), Person(site).signed_in("mona")
     with psycopg.connect(url) as holder:
         # The one waits to learn what the video is, the other who its session is.
         holder.execute("LOCK TABLE videos_video, django_session")

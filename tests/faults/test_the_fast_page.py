@@ -20,7 +20,7 @@ async def test_the_fast_page_is_the_careful_page(make_site: MakeSite) -> None:
     site = make_site(RATE_VIEWER="off")
     slug = site.video()
     site.call(say, slug, 4)
-    alice, mona = Person(site).open(slug), Person(site).sign_in("mona").open(slug)
+    alice, mona = Person(site).open(slug), Person(site).signed_in("mona").open(slug)
     pages = []
     for person in (alice, mona):
         html = person.get(f"/videos/{slug}/").text
