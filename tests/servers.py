@@ -305,15 +305,19 @@ class Server:
 
         wait_for(ready, self.log.read_text, SECONDS_TO_START)
 
+    def connection(self, seconds: float) -> http.client.HTTPConnection:
+        """A connection of HTTP/1.1 that waits so long for anything; by TLS where that is spoken."""
+        if not self.is_secure:
+            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
+        # Who it is others look at (tests/browser/test_tls.py, tests/http2.py).
+        unverified = ssl._create_unverified_context()  # noqa: S323
+        return http.client.HTTPSConnection(
+            "127.0.0.1", self.port, timeout=seconds, context=unverified
+        )
+
     def status(self, path: str) -> int | None:
         """The status of a GET; None while nobody answers."""
-        if self.is_secure:  # who it is others look at; here it only has to answer
-            unverified = ssl._create_unverified_context()  # noqa: S323
-            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                "127.0.0.1", self.port, timeout=5, context=unverified
-            )
-        else:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = self.connection(5)
         try:
             connection.request("GET", path)
             return connection.getresponse().status
