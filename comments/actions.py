@@ -35,6 +35,7 @@ def _post(
 ) -> Outcome:
     name = fields.get("name")
     if by_form and actor.viewer and name not in (None, "", actor.viewer.display_name):
+        services.require_shown(actor, fields.get("as"))
         services.rename(actor, name)  # the plain form has one button for both
     body, key, shown = fields.get("body"), fields.get("key"), fields.get("as")
     comment = services.post(actor, stream_id, body, key, by_form=by_form, shown=shown)

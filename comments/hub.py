@@ -511,7 +511,7 @@ class Hub:
                     seat.reading = next(self._numbers)
                     self._fresh.discard(seat)
                     self._loop.call_later(PACE_AT_MOST, self._read, seat, None)
-        self._fresh.update(seat for seat in seats if not seat.reading)
+        self._fresh.update(s for s in seats if not s.reading and not s.peer.is_ending)
         self._schedule()
 
     # --- the room -----------------------------------------------------------------------------

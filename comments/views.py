@@ -29,7 +29,7 @@ STATUS = {
     Code.NOT_FOUND: 404,
     Code.TRY_AGAIN: 503,
 }
-DRAFT = ("body", "key", "name")
+DRAFT = ("body", "key", "name", "as")
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

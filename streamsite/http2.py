@@ -38,11 +38,17 @@ from priority.priority import PriorityError
 from streamsite.observe.counts import counts
 from streamsite.websocket import PING, WAITING_AT_MOST, Frame, LiveStream, Reading
 
+# An answer of which a peer takes nothing for this long, while more of it waits, is broken off: its
+# window may stay shut for ever, on a connection that looks well. As in streamsite/peers.py.
+UNTAKEN_AT_MOST = 30.0  # seconds
+
 
 class Buffer(StreamBuffer):
     """What waits for a stream's window: who has more waits until there is room."""
 
     taken = 0  # bytes that went on their way so far
+    seen_taken = -1  # by the last look at which that was another number, or nothing waited
+    seen_at = 0.0  # when that was
 
     async def push(self, data: bytes) -> None:
         if self._complete:
@@ -62,6 +68,12 @@ class Buffer(StreamBuffer):
         if not self.buffer:
             await self._is_empty.set()
         return data
+
+    def is_untaken(self, now: float) -> bool:
+        """Whether nothing was taken for UNTAKEN_AT_MOST while something waited."""
+        if not self.buffer or self.taken != self.seen_taken:
+            self.seen_taken, self.seen_at = self.taken, now
+        return now - self.seen_at >= UNTAKEN_AT_MOST
 
 
 class Socket(LiveStream):
@@ -117,6 +129,8 @@ class Socket(LiveStream):
 
     def look(self, now: float) -> None:
         assert self.transport is not None, "it was there at the handshake"
+        if self.transport.is_closing():
+            return
         buffer = self.protocol.stream_buffers.get(self.stream_id)
         if self.is_not_reading(now):
             counts.peers_cut.add("not_reading")
@@ -169,11 +183,18 @@ class Protocol(H2Protocol):
             return
         if isinstance(stream, WSStream):
             buffer.set_complete()
-        elif not buffer._complete:
+        elif not buffer._complete and not self.closed:  # else nobody is there to be told
             with suppress(ProtocolError):  # it ended the stream itself
                 self.connection.reset_stream(stream_id, ErrorCodes.INTERNAL_ERROR)
                 await self._flush()
         await self._window_updated(stream_id)
+
+    def look(self, now: float) -> None:
+        """Break off the answers that are not taken; sockets are looked at for themselves."""
+        for stream_id, buffer in [*self.stream_buffers.items()]:
+            is_socket = isinstance(self.streams.get(stream_id), WSStream)
+            if not is_socket and isinstance(buffer, Buffer) and buffer.is_untaken(now):
+                self.spawn_reset(stream_id)
 
     def spawn_reset(self, stream_id: int) -> None:
         task = asyncio.get_running_loop().create_task(self._reset(stream_id))

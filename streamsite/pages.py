@@ -7,8 +7,9 @@ request has a thread of its own, as many as there are requests. Both end here.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import cache
 
 from asgiref.sync import markcoroutinefunction, sync_to_async
@@ -18,6 +19,7 @@ from django.middleware.csrf import get_token
 from django.template.loader import render_to_string
 from django.urls import reverse
 
+from comments import limits
 from comments.services.common import DATABASE_FAILED
 from streamsite.logs import Seldom
 
@@ -29,6 +31,7 @@ PAGES_AT_ONCE = 8
 PAGE_SECONDS = 5.0  # that a request waits for its place
 # Hashing a password takes a core for a third of a second, on purpose.
 PASSWORDS_AT_ONCE = 2
+PASSWORDS_OF_ADDRESS = 4  # under way or waiting, so that no one address takes all the turns
 PASSWORD_SECONDS = 3.0
 RETRY_SECONDS = 5  # after which a person is asked to try again
 
@@ -70,12 +73,14 @@ class PagesMiddleware:
         self.get_response = get_response
         self.pages = Places(PAGES_AT_ONCE, PAGE_SECONDS)
         self.passwords = Places(PASSWORDS_AT_ONCE, PASSWORD_SECONDS)
+        self.hashing: Counter[str] = Counter()  # by address
         markcoroutinefunction(self)
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
         try:
             async with AsyncExitStack() as places:
                 if request.method == "POST" and request.path in hashing_paths():
+                    places.enter_context(self.turn_of_address(request))
                     await places.enter_async_context(self.passwords.one())
                 await places.enter_async_context(self.pages.one())
                 try:
@@ -86,6 +91,21 @@ class PagesMiddleware:
                     await sync_to_async(close_old_connections)()
         except NoPlaceError:
             return unavailable(request, is_busy=True)
+
+    @contextmanager
+    def turn_of_address(self, request: HttpRequest) -> Iterator[None]:
+        """Raises NoPlaceError where an address has as many under way as it may."""
+        forwarded = {"x-forwarded-for": request.headers.get("x-forwarded-for", "")}
+        address = limits.address_of(forwarded, request.META.get("REMOTE_ADDR") or "")
+        if address and self.hashing[address] >= PASSWORDS_OF_ADDRESS:
+            raise NoPlaceError
+        self.hashing[address] += 1
+        try:
+            yield
+        finally:
+            self.hashing[address] -= 1
+            if not self.hashing[address]:
+                del self.hashing[address]
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """A database that is away is no mistake of ours: one line in the log for all whom it

@@ -29,7 +29,7 @@ from hypercorn.protocol.h11 import H11Protocol
 
 from comments import limits
 from comments.fanout import fanout
-from streamsite import env
+from streamsite import env, http2
 from streamsite.serving import DRAIN_SECONDS
 from streamsite.websocket import LiveStream, bytes_taken, bytes_waiting
 
@@ -93,7 +93,10 @@ class BoundedServer(TCPServer):
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, Updated) and self.has_left:
             return  # it would be waited for
-        await super().protocol_send(event)
+        try:
+            await super().protocol_send(event)
+        except OSError:  # ETIMEDOUT, as in _close; what Hypercorn knows are ConnectionErrors
+            await self.protocol.handle(Closed())
 
     async def _close(self) -> None:
         with suppress(OSError):  # ETIMEDOUT: its peer was gone for too long, which is no news
@@ -101,7 +104,10 @@ class BoundedServer(TCPServer):
 
     def look(self, now: float) -> None:
         """Abort the connection if its peer does not take what waits for it."""
-        stream = getattr(self.protocol.protocol, "stream", None)
+        protocol = self.protocol.protocol
+        if isinstance(protocol, http2.Protocol):
+            protocol.look(now)
+        stream = getattr(protocol, "stream", None)
         if isinstance(stream, LiveStream) or self.tcp is None:
             return
         if self.writer.transport.is_closing() and self.tcp.fileno() < 0:

@@ -94,7 +94,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 # --- Uploaded files -----------------------------------------------------------------------------
 
 MEDIA_TYPES = VIDEO_TYPES | POSTER_TYPES
-PIECE_BYTES = 256 * 1024
+PIECE_BYTES = 64 * 1024
 # What was uploaded is shown or played and never does anything, even opened by itself in a tab
 # (where the browser wraps it in a page of its own, with a style of its own).
 MEDIA_POLICY = (

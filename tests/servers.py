@@ -334,6 +334,15 @@ class Server:
                 return int(line.split()[1])
         raise AssertionError("the process has ended")
 
+    def holds(self, ports: set[int]) -> int:
+        """How many connections from these ports the server has a descriptor for. (All that it has
+        open also goes up and down with its connections to the database.)"""
+        rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        ends = [(*(int(end.rpartition(":")[2], 16) for end in row[1:3]), row[9]) for row in rows]
+        return sum(
+            own == self.port and other in ports and inode != "0" for own, other, inode in ends
+        )
+
     @property
     def descriptors(self) -> int:
         """How many files and sockets the process has open."""

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import hypercorn.protocol
@@ -34,7 +33,7 @@ from tests.client import Person
 from tests.conftest import MakeSite
 from tests.faults.truth import waits_for_a_lock
 from tests.faults.viewers import handshake
-from tests.servers import Databases, Server, Site, wait_for
+from tests.servers import Databases, Site, wait_for
 from videos.models import Video
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -172,20 +171,12 @@ def test_who_has_left_keeps_no_descriptor(site: Site) -> None:
         for peer in peers[::2]:
             peer.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert peer.recv(4096)
-        wait_for(lambda: held(server, ports) == 20, "all are there")
-    wait_for(lambda: held(server, ports) == 0, "all are gone", seconds=5)
+        wait_for(lambda: server.holds(ports) == 20, "all are there")
+    wait_for(lambda: server.holds(ports) == 0, "all are gone", seconds=5)
     for _ in range(130):  # gone before they are answered: more than their address may have
         with connect(site, "127.0.0.8") as peer:
             peer.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     wait_for(lambda: is_let_in(site, "127.0.0.8"), "none of them counts", seconds=5)
-
-
-def held(server: Server, ports: set[int]) -> int:
-    """How many connections from these ports the server has a descriptor for. (All that it has open
-    also goes up and down with its connections to the database.)"""
-    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    ends = [(*(int(end.rpartition(":")[2], 16) for end in row[1:3]), row[9]) for row in rows]
-    return sum(own == server.port and other in ports and inode != "0" for own, other, inode in ends)
 
 
 def test_one_address_has_so_many_connections_and_others_theirs(site: Site) -> None:
@@ -351,6 +342,32 @@ async def test_few_passwords_are_hashed_at_once_and_who_waits_is_told(
         answers = await asyncio.gather(*waiting)
         assert [getattr(answer, "status_code", 0) for answer in answers] == [200] * 4
     assert most == 4, "two that hash, and whatever does not"
+
+
+async def test_one_address_does_not_take_all_the_turns_at_passwords() -> None:
+    free = asyncio.Event()
+
+    async def sign_in(_request: HttpRequest) -> HttpResponse:
+        await free.wait()
+        return HttpResponse()
+
+    door = pages.PagesMiddleware(sign_in)
+
+    def ask(address: str) -> "asyncio.Task[object]":
+        request = HttpRequest()
+        request.method, request.path = "POST", "/accounts/login/"
+        request.META["REMOTE_ADDR"] = address
+        return asyncio.ensure_future(door(request))
+
+    async with asyncio.timeout(5):
+        many = [ask("203.0.113.1") for _ in range(10)]
+        one = ask("203.0.113.2")
+        await asyncio.wait(many, return_when=asyncio.FIRST_COMPLETED)
+        free.set()
+        statuses = [getattr(answer, "status_code", 0) for answer in await asyncio.gather(*many)]
+        assert sorted(statuses) == [200] * 4 + [503] * 6
+        assert getattr(await one, "status_code", 0) == 200
+    assert not door.hashing
 
 
 async def test_an_answer_that_is_not_taken_is_given_up_as_if_its_client_had_left(

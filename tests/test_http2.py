@@ -5,6 +5,7 @@ import time
 import uuid
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from streamsite import http2 as ours
 from tests.client import Person
 from tests.conftest import MakeSite
 from tests.http2 import Http2, Http2Socket
-from tests.servers import Site
+from tests.servers import Site, wait_for
 
 
 def post(body: str) -> str:
@@ -69,6 +70,19 @@ def test_two_sockets_and_a_page_share_a_connection_and_end_alone(secure_site: Si
         four.say(post("still here"))
         four.until(lambda: "still here" in "".join(four.texts), "the comment")
         assert http2.get(f"/videos/{slug}/").status == 200
+
+
+def test_who_leaves_with_several_downloads_waiting_leaves_nothing(secure_site: Site) -> None:
+    large = Path(secure_site.variables["DATA_DIR"]) / "media" / "waiting.mp4"
+    large.parent.mkdir(exist_ok=True)
+    large.write_bytes(bytes(3_000_000))
+    server, ports = secure_site.servers[0], set()
+    for _ in range(3):
+        with Http2(secure_site, reads=False) as http2:
+            ports.add(http2.socket.getsockname()[1])
+            streams = [http2.request("GET", "/media/waiting.mp4") for _ in range(5)]
+            http2.until(lambda found=streams: all(s.size for s in found), "some of each")  # type: ignore[misc]
+    wait_for(lambda: server.holds(ports) == 0, "their connections are gone", seconds=5)
 
 
 def test_as_many_sockets_one_after_the_other_as_anybody_likes(secure_site: Site) -> None:

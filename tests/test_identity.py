@@ -118,6 +118,24 @@ async def test_a_page_that_shows_somebody_else_does_nothing_in_the_new_name(
     assert [row.body for row in person.open(slug).page.shown] == ["only once", "as myself"]
 
 
+def test_the_plain_form_of_somebody_else_neither_posts_nor_renames(site: Site, slug: str) -> None:
+    person = Person(site).open(slug)
+    shown = person.shown_as
+    person.cookies.clear()
+    before = person.open(slug).me
+    refused = person.say(slug, "not mine", name="Not Me", **{"as": shown})
+    assert refused.status == 403
+    assert "somebody else in this browser" in refused.text
+    assert site.call(world.viewer_of, before)["name"] != "Not Me"
+    assert not person.open(slug).page.shown
+
+
+def test_who_asks_for_the_head_alone_becomes_nobody(site: Site, slug: str) -> None:
+    person = Person(site)
+    answer = person.request("HEAD", f"/videos/{slug}/", None)
+    assert (answer.status, person.cookies.get("sessionid")) == (200, None)
+
+
 async def test_a_page_from_before_the_sign_in_says_nothing_under_the_account(
     site: Site, slug: str, account: str
 ) -> None:

@@ -204,6 +204,17 @@ async def silent_over_http2(site: Site, slug: str, most: float = 75.0) -> float:
     return await seconds_until_cut(asyncio.to_thread(wait), most)
 
 
+async def takes_nothing_over_http2(site: Site, path: str, most: float = 60.0) -> float:
+    """A page asked for on a stream whose window stays shut; the connection goes on being fine."""
+
+    def wait() -> None:
+        with Http2(site, window=0, reads=False) as http2:
+            page = http2.request("GET", path)
+            http2.until(lambda: page.reset is not None, "its end", most)
+
+    return await seconds_until_cut(asyncio.to_thread(wait), most)
+
+
 async def dripping(port: int, head: bytes, drip: bytes, most: float = 60.0) -> float:
     """Send a request, a bit every half second: how long until the server cuts it off."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

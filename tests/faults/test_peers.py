@@ -23,8 +23,8 @@ def cut_off(
     databases: Databases, secure_site: Site, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator["Future[list[float]]"]:
     """How long a silent peer, dripping headers, a dripping body, a silent stream of HTTP/2 and an
-    answer that is not taken lasted, and how many /metrics calls silent, with and without TLS: found
-    out meanwhile, since it takes a minute of waiting."""
+    answer that is not taken (by HTTP/1.1 and HTTP/2) lasted, and how many /metrics calls silent,
+    with and without TLS: found out meanwhile, since it takes a minute of waiting."""
     site = Site(databases, tmp_path_factory.mktemp("site"))
     large = Path(site.variables["DATA_DIR"]) / "media" / "large.mp4"
     large.parent.mkdir(exist_ok=True)
@@ -38,6 +38,7 @@ def cut_off(
             peers.drip_body(port, slug),
             peers.silent_over_http2(secure_site, of_secure),
             peers.takes_nothing(port, "/media/large.mp4"),
+            peers.takes_nothing_over_http2(secure_site, f"/videos/{of_secure}/"),
         )
         cut = [scrape(where)["peers_cut_total", "silent"] for where in (site, secure_site)]
         return [*found, *cut]
@@ -118,10 +119,11 @@ async def test_a_second_signal_ends_a_process_at_once(make_site: MakeSite) -> No
 
 
 def test_silent_and_dripping_peers_are_cut(cut_off: "Future[list[float]]") -> None:
-    silent, headers, body, over_http2, untaken, *counted = cut_off.result(80)
+    silent, headers, body, over_http2, untaken, shut, *counted = cut_off.result(80)
     assert counted == [1, 1]
     assert 20 < silent <= 61, "a live peer answers within 20 s; a dead one is gone within 60"
     assert 20 < over_http2 <= 61
     assert headers < 40
     assert body < 20
     assert 28 < untaken < 40, "a line that stands still for a moment is given time"
+    assert 28 < shut < 40
