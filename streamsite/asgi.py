@@ -19,13 +19,13 @@ from channels.sessions import CookieMiddleware, SessionMiddleware
 
 from comments.admission import Admission, StrictOrigin
 from comments.routing import application as comment_sockets
-from streamsite import connection, http2, websocket
+from streamsite import http2, peers, websocket
 from streamsite.bodies import BoundedBodies
 from streamsite.cookies import CleanCookies
 from streamsite.lifespan import Lifespan
 from streamsite.observe.context import Traced
 
-connection.install()
+peers.install()
 websocket.install()
 http2.install()
 

@@ -23,7 +23,7 @@ MOST_BYTES = 1024 * 1024  # far more than the longest form of a page
 POSTER_AND_FIELDS = 8 * 1024 * 1024
 UPLOADS_AT_ONCE = 4  # of more than MOST_BYTES: each is on the disk before Django looks at it
 # Pieces of an answer are 64 KiB at most. Who takes that slowly is usually cut before, by what its
-# kernel takes (streamsite/connection.py); streams of HTTP/2 stand still on connections that do not.
+# kernel takes (streamsite/peers.py); streams of HTTP/2 stand still on connections that do not.
 TAKE_GRACE_SECONDS = 30.0
 LEAST_TAKEN = 512  # bytes a second
 

@@ -28,7 +28,7 @@ _lock: "TextIO | psycopg.Connection | None" = (
 
 class Lifespan:
     """The ASGI lifespan: refuse to start with a sentence. By its end there is no socket left to
-    close: streamsite/connection.py has seen it coming."""
+    close: streamsite/peers.py has seen it coming."""
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         while True:

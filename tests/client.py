@@ -54,7 +54,8 @@ class Response:
 
 
 class Person:
-    """Somebody with a browser session, at one server of a site."""
+    """Somebody with a browser session, at one server of a site; of one with TLS it reads pages,
+    and tests/http2.py has the sockets."""
 
     def __init__(self, site: Site, *, server: int = 0, address: str | None = None) -> None:
         self.site = site
@@ -81,8 +82,7 @@ class Person:
     # --- HTTP -----------------------------------------------------------------------------------
 
     def connection(self) -> http.client.HTTPConnection:
-        port = self.site.servers[self.server].port
-        return http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+        return self.site.servers[self.server].connection(SECONDS)
 
     def request(
         self, method: str, path: str, body: bytes | None = None, **headers: str

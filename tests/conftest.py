@@ -12,6 +12,7 @@ from comments.identity import Actor, actor_of_account
 from comments.models import Stream, Viewer
 from tests import world
 from tests.client import Person
+from tests.faults.tls import Authority
 from tests.servers import Databases, Site
 from videos.models import Video
 
@@ -62,6 +63,27 @@ def postgres_site(databases: Databases, tmp_path_factory: pytest.TempPathFactory
     yield from _running(
         Site(databases, folder, backend="postgres", processes=2, RATE_ADDRESS="12/10")
     )
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("tls"), "authority")
+
+
+@pytest.fixture(scope="session")
+def tls(authority: Authority) -> dict[str, Any]:
+    """What a site of this machine is given to speak TLS, and so HTTP/2."""
+    pair = str(authority.issue("127.0.0.1"))
+    return {"TLS_CERT": pair, "TLS_KEY": pair}
+
+
+@pytest.fixture(scope="session")
+def secure_site(
+    databases: Databases, tls: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """As sqlite_site, by https."""
+    folder = tmp_path_factory.mktemp("site")
+    yield from _running(Site(databases, folder, RATE_ADDRESS="12/10", **tls))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -1,6 +1,5 @@
 """What the servers of a site say at /metrics, read by the official parser."""
 
-import http.client
 from collections import Counter
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -37,7 +36,7 @@ def ask(
     site: Site, headers: dict[str, str] | None = None, *, number: int = 0, method: str = "GET"
 ) -> tuple[int, str]:
     """Status and text of one request for /metrics, made on this machine without a proxy."""
-    connection = http.client.HTTPConnection("127.0.0.1", site.servers[number].port, timeout=10)
+    connection = site.servers[number].connection(10)
     try:
         connection.request(method, "/metrics", headers=headers or {})
         answer = connection.getresponse()

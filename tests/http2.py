@@ -15,6 +15,8 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, Message, Ping, Pong, TextMessage
 from wsproto.extensions import Extension, PerMessageDeflate
 
+from tests.servers import Site
+
 SECONDS = 15.0
 
 
@@ -32,20 +34,21 @@ class Stream:
 
 
 class Http2:
-    """One connection. With `reads=False` the server may send no more than `window` bytes on a
-    stream; else room is made as data comes."""
+    """One connection to the first server of a site with TLS, whose certificate alone is trusted.
+    With `reads=False` the server may send no more than `window` bytes on a stream; else room is
+    made as data comes."""
 
-    def __init__(
-        self, port: int, *, tls: ssl.SSLContext | None = None, window: int = 65_535,
-        reads: bool = True,
-    ) -> None:  # fmt: skip
-        self.port = port
+    def __init__(self, site: Site, *, window: int = 65_535, reads: bool = True) -> None:
+        self.port = site.servers[0].port
+        self.origin = site.origin
         self.reads = reads
-        self.scheme = "https" if tls else "http"
         self.streams: dict[int, Stream] = {}
         self.closed = False
-        plain = socket.create_connection(("127.0.0.1", port), SECONDS)
-        self.socket = tls.wrap_socket(plain, server_hostname="127.0.0.1") if tls else plain
+        tls = ssl.create_default_context(cafile=site.variables["TLS_CERT"])
+        tls.set_alpn_protocols(["h2"])
+        plain = socket.create_connection(("127.0.0.1", self.port), SECONDS)
+        self.socket = tls.wrap_socket(plain, server_hostname="127.0.0.1")
+        assert self.socket.selected_alpn_protocol() == "h2"
         self.h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
         values = {SettingCodes.ENABLE_PUSH: 0, SettingCodes.INITIAL_WINDOW_SIZE: window}
         self.h2.local_settings = Settings(client=True, initial_values=values)
@@ -68,7 +71,7 @@ class Http2:
     ) -> Stream:  # fmt: skip
         found = Stream(self.h2.get_next_available_stream_id())
         self.streams[found.id] = found
-        lines = {":method": method, ":scheme": self.scheme, ":path": path}
+        lines = {":method": method, ":scheme": "https", ":path": path}
         lines |= {":authority": f"127.0.0.1:{self.port}"} | (pseudo or {})
         lines |= {name.replace("_", "-"): value for name, value in headers.items()}
         self.h2.send_headers(found.id, [*lines.items()], end_stream=end)
@@ -135,7 +138,7 @@ class Http2Socket:
         self.close_code: int | None = None
         self.pongs = 0
         given = {
-            "origin": f"{http2.scheme}://127.0.0.1:{http2.port}",
+            "origin": http2.origin,
             "sec_websocket_version": "13",
             "sec_websocket_extensions": "permessage-deflate",
         }

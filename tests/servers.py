@@ -305,15 +305,19 @@ class Server:
 
         wait_for(ready, self.log.read_text, SECONDS_TO_START)
 
+    def connection(self, seconds: float) -> http.client.HTTPConnection:
+        """A connection of HTTP/1.1 that waits so long for anything; by TLS where that is spoken."""
+        if not self.is_secure:
+            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
+        # Who it is others look at (tests/browser/test_tls.py, tests/http2.py).
+        unverified = ssl._create_unverified_context()  # noqa: S323
+        return http.client.HTTPSConnection(
+            "127.0.0.1", self.port, timeout=seconds, context=unverified
+        )
+
     def status(self, path: str) -> int | None:
         """The status of a GET; None while nobody answers."""
-        if self.is_secure:  # who it is others look at; here it only has to answer
-            unverified = ssl._create_unverified_context()  # noqa: S323
-            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                "127.0.0.1", self.port, timeout=5, context=unverified
-            )
-        else:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = self.connection(5)
         try:
             connection.request("GET", path)
             return connection.getresponse().status
@@ -374,15 +378,15 @@ class Site:
     def start_valkey(self, port: int | None = None) -> int:
         """Start Valkey (again, on the port that it had); its port."""
         for tries_left in (2, 1, 0):
-            self.valkey = ValkeyServer(port=port or free_port(), data_dir=self.folder / "valkey")
+            valkey = ValkeyServer(port=port or free_port(), data_dir=self.folder / "valkey")
             try:
-                self.valkey.start(SECONDS_TO_START)
+                valkey.start(SECONDS_TO_START)
                 break
             except OSError:  # somebody else took the port since it was found free
                 if port or not tries_left:
                     raise
-        assert self.valkey is not None
-        found: int = self.valkey.port
+        self.valkey = valkey
+        found: int = valkey.port
         return found
 
     # --- processes ------------------------------------------------------------------------------

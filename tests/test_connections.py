@@ -12,10 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import hypercorn.protocol
 import psycopg
 import pytest
+from django.core.exceptions import RequestAborted
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from hypercorn.asyncio import run, tcp_server
@@ -24,7 +26,7 @@ from hypercorn.config import Config
 from comments import threads
 from comments.hub import Hub, Seat
 from comments.models import Comment, Stream, Viewer
-from streamsite import connection, env, health, pages
+from streamsite import bodies, env, health, pages, peers
 from streamsite.cookies import cleaned
 from streamsite.websocket import Frame
 from tests.browser.line import Line
@@ -172,6 +174,10 @@ def test_who_has_left_keeps_no_descriptor(site: Site) -> None:
             assert peer.recv(4096)
         wait_for(lambda: held(server, ports) == 20, "all are there")
     wait_for(lambda: held(server, ports) == 0, "all are gone", seconds=5)
+    for _ in range(130):  # gone before they are answered: more than their address may have
+        with connect(site, "127.0.0.8") as peer:
+            peer.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    wait_for(lambda: is_let_in(site, "127.0.0.8"), "none of them counts", seconds=5)
 
 
 def held(server: Server, ports: set[int]) -> int:
@@ -333,17 +339,35 @@ async def test_few_passwords_are_hashed_at_once_and_who_waits_is_told(
         request.method, request.path = method, path
         return asyncio.ensure_future(door(request))
 
-    waiting = [ask("/accounts/login/"), ask("/admin/login/")]
-    late = await ask("/accounts/signup/")
-    assert isinstance(late, HttpResponse)
-    assert (late.status_code, late["Retry-After"]) == (503, "5")
-    assert b"Try again" in late.content
-    waiting += [ask("/accounts/login/", "GET"), ask("/videos/x/comments/")]
-    await asyncio.sleep(0.01)
-    free.set()
-    answers = await asyncio.gather(*waiting)
-    assert [getattr(answer, "status_code", 0) for answer in answers] == [200] * 4
+    async with asyncio.timeout(5):
+        waiting = [ask("/accounts/login/"), ask("/admin/login/")]
+        late = await ask("/accounts/signup/")
+        assert isinstance(late, HttpResponse)
+        assert (late.status_code, late["Retry-After"]) == (503, "5")
+        assert b"Try again" in late.content
+        waiting += [ask("/accounts/login/", "GET"), ask("/videos/x/comments/")]
+        await asyncio.sleep(0.01)
+        free.set()
+        answers = await asyncio.gather(*waiting)
+        assert [getattr(answer, "status_code", 0) for answer in answers] == [200] * 4
     assert most == 4, "two that hash, and whatever does not"
+
+
+async def test_an_answer_that_is_not_taken_is_given_up_as_if_its_client_had_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A stream of HTTP/2 can stand still while its connection does not."""
+    monkeypatch.setattr(bodies, "TAKE_GRACE_SECONDS", 0.05)
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.body", "body": b"x"})
+
+    async def send(_message: Any) -> None:
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(5):
+        with pytest.raises(RequestAborted):
+            await bodies.BoundedBodies(app)({"headers": []}, None, send)
 
 
 def test_the_pool_has_a_connection_for_everybody_who_may_ask_at_once(
@@ -361,9 +385,9 @@ def test_the_library_still_needs_it() -> None:
     assert version("hypercorn").startswith("0.18.")
     assert not [name for name in dir(Config) if "connections" in name or "h2c" in name]
     assert "at_eof" in inspect.getsource(tcp_server)
-    connection.install()
-    assert vars(run)["TCPServer"] is connection.BoundedServer
-    assert vars(hypercorn.protocol)["H11Protocol"] is connection.PlainH11
+    peers.install()
+    assert vars(run)["TCPServer"] is peers.BoundedServer
+    assert vars(hypercorn.protocol)["H11Protocol"] is peers.PlainH11
 
 
 # --- Other ways to run it, and an end -----------------------------------------------------------

@@ -3,7 +3,6 @@
 import json
 import time
 import uuid
-from collections.abc import Iterator
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -22,14 +21,6 @@ from tests.http2 import Http2, Http2Socket
 from tests.servers import Site
 
 
-@pytest.fixture(scope="module")
-def site(make_site_for_module: MakeSite) -> Iterator[Site]:
-    command = ("-m", "tests.without", "only_http1", "--bind", "{bind}")
-    found = make_site_for_module(command=command, RATE_VIEWER="off", RATE_ADDRESS="off")
-    yield found
-    assert not found.tracebacks
-
-
 def post(body: str) -> str:
     return json.dumps({"action": "post", "body": body, "key": str(uuid.uuid4())})
 
@@ -45,10 +36,10 @@ def enter(http2: Http2, person: Person, slug: str, **headers: str) -> Http2Socke
     return Http2Socket(http2, path, **given)
 
 
-def test_comments_are_posted_and_seen_over_http2(site: Site) -> None:
-    slug, port = site.video(), site.servers[0].port
-    ann, ben = Person(site).open(slug), Person(site).open(slug)
-    with Http2(port) as of_ann, Http2(port) as of_ben:
+def test_comments_are_posted_and_seen_over_http2(secure_site: Site) -> None:
+    slug = secure_site.video()
+    ann, ben = Person(secure_site).open(slug), Person(secure_site).open(slug)
+    with Http2(secure_site) as of_ann, Http2(secure_site) as of_ben:
         one, other = enter(of_ann, ann, slug), enter(of_ben, ben, slug)
         assert one.stream.status == other.stream.status == 200
         for number in range(4):
@@ -61,10 +52,10 @@ def test_comments_are_posted_and_seen_over_http2(site: Site) -> None:
         one.until(lambda: one.pongs, "a pong")
 
 
-def test_two_sockets_and_a_page_share_a_connection_and_end_alone(site: Site) -> None:
-    slug = site.video()
-    person = Person(site).open(slug)
-    with Http2(site.servers[0].port) as http2:
+def test_two_sockets_and_a_page_share_a_connection_and_end_alone(secure_site: Site) -> None:
+    slug = secure_site.video()
+    person = Person(secure_site).open(slug)
+    with Http2(secure_site) as http2:
         one, two = enter(http2, person, slug), enter(http2, person, slug)
         assert http2.get("/healthz").status == 200
         one.send(CloseConnection(1000))
@@ -80,11 +71,11 @@ def test_two_sockets_and_a_page_share_a_connection_and_end_alone(site: Site) -> 
         assert http2.get(f"/videos/{slug}/").status == 200
 
 
-def test_as_many_sockets_one_after_the_other_as_anybody_likes(site: Site) -> None:
+def test_as_many_sockets_one_after_the_other_as_anybody_likes(secure_site: Site) -> None:
     """A stream that stayed half open would count among the 100 of a connection for ever."""
-    slug = site.video()
-    person = Person(site).open(slug)
-    with Http2(site.servers[0].port) as http2:
+    slug = secure_site.video()
+    person = Person(secure_site).open(slug)
+    with Http2(secure_site) as http2:
         for _ in range(120):
             socket = enter(http2, person, slug)
             socket.send(CloseConnection(1000))
@@ -93,10 +84,10 @@ def test_as_many_sockets_one_after_the_other_as_anybody_likes(site: Site) -> Non
             socket.until(lambda: socket.stream.ended, "its end")  # noqa: B023
 
 
-def test_a_socket_of_another_page_is_refused_over_http2(site: Site) -> None:
-    slug = site.video()
-    person = Person(site).open(slug)
-    with Http2(site.servers[0].port) as http2:
+def test_a_socket_of_another_page_is_refused_over_http2(secure_site: Site) -> None:
+    slug = secure_site.video()
+    person = Person(secure_site).open(slug)
+    with Http2(secure_site) as http2:
         refused = enter(http2, person, slug, origin="http://elsewhere.example")
         assert refused.stream.status == 403
         refused.until(lambda: refused.stream.ended, "the end of the refusal")
@@ -112,47 +103,50 @@ def test_a_socket_of_another_page_is_refused_over_http2(site: Site) -> None:
     ],
 )
 def test_a_request_that_makes_no_sense_ends_alone(
-    site: Site, method: str, path: str, pseudo: dict[str, str]
+    secure_site: Site, method: str, path: str, pseudo: dict[str, str]
 ) -> None:
-    with Http2(site.servers[0].port) as http2:
+    with Http2(secure_site) as http2:
         http2.h2.config.validate_outbound_headers = False
         http2.h2.config.normalize_outbound_headers = False
         stream = http2.request(method, path, pseudo=pseudo)
         http2.until(lambda: stream.reset is not None, "the reset")
         assert http2.get("/healthz").status == 200
-    assert not site.tracebacks
+    assert not secure_site.tracebacks
 
 
-def test_what_comes_after_the_answer_is_dropped(site: Site) -> None:
-    with Http2(site.servers[0].port) as http2:
+def test_what_comes_after_the_answer_is_dropped(secure_site: Site) -> None:
+    with Http2(secure_site) as http2:
         stream = http2.request("POST", "/", end=False, content_length="3000000")
         http2.until(lambda: stream.status == 413, "the refusal")
         http2.h2.send_data(stream.id, b"x" * 1000)
         http2.flush()
         assert http2.get("/healthz").status == 200
-    assert not site.tracebacks
+    assert not secure_site.tracebacks
 
 
-def test_an_order_of_streams_that_makes_no_sense_leaves_no_traceback(site: Site) -> None:
-    with Http2(site.servers[0].port) as http2:
+def test_an_order_of_streams_that_makes_no_sense_leaves_no_traceback(secure_site: Site) -> None:
+    with Http2(secure_site) as http2:
         for number in range(1, 2_200, 2):
             http2.h2.prioritize(number, weight=7)
         http2.flush()
         while not http2.closed:
             http2.take(10)
-    with Http2(site.servers[0].port) as http2:
+    with Http2(secure_site) as http2:
         assert http2.get("/healthz").status == 200
-    assert not site.tracebacks
+    assert not secure_site.tracebacks
 
 
-def test_who_stops_reading_is_bounded_and_cut_alone(site: Site) -> None:
+def test_who_stops_reading_is_bounded_and_cut_alone(
+    make_site: MakeSite, tls: dict[str, Any]
+) -> None:
     """One connection: a socket that reads nothing more is reset, another goes on; a download that
     is paused costs no memory and is still there."""
+    site = make_site(RATE_VIEWER="off", RATE_ADDRESS="off", **tls)
     (site.folder / "data" / "media").mkdir(parents=True, exist_ok=True)
     (site.folder / "data" / "media" / "long.mp4").write_bytes(bytes(64 * 1024 * 1024))
     slug, server = site.video(), site.servers[0]
     ann, ben = Person(site).open(slug), Person(site).open(slug)
-    with Http2(server.port, window=30_000, reads=False) as slow, Http2(server.port) as quick:
+    with Http2(site, window=30_000, reads=False) as slow, Http2(site) as quick:
         before = server.resident_kib
         download = slow.request("GET", "/media/long.mp4")
         stuck = enter(slow, ann, slug)

@@ -287,3 +287,11 @@ def test_a_channel_layer_that_fails_costs_nobody_their_comment(
     post(2)
     assert Comment.objects.count() == 2
     assert comment_stream.publish_errors == errors + 2
+
+
+def test_the_latest_visible_ones_are_found_by_an_index_of_their_own(stream: Stream) -> None:
+    """Else everything that was removed since would be read first."""
+    latest = Comment.objects.filter(stream=stream).visible().order_by("-number")[:50]
+    assert "comment_visible" in latest.explain()
+    assert "comment_time" in Comment.objects.order_by("-posted_at", "-pk")[:100].explain()
+    assert "viewer_time" in Viewer.objects.order_by("-created_at", "-pk")[:100].explain()

@@ -55,26 +55,13 @@ def mistakes() -> None:
     _Batch.take = fail  # type: ignore[method-assign]
 
 
-def only_http1() -> None:
-    """HTTP/2 is taken without TLS, for a client that a test drives by hand to speak it; what
-    browsers and TLS make of it is in tests/browser/test_tls.py."""
-    from hypercorn.protocol.h11 import H11Protocol
-
-    from streamsite.connection import PlainH11
-
-    PlainH11._check_protocol = H11Protocol._check_protocol  # type: ignore[method-assign]
-    PlainH11._create_stream = H11Protocol._create_stream  # type: ignore[method-assign]
-
-
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "streamsite.settings")
     import django
     from django.core.management import execute_from_command_line
 
     django.setup()
-    safeguards: dict[str, Any] = {
-        f.__name__: f for f in (origin, poll, superseded, mistakes, only_http1)
-    }
+    safeguards: dict[str, Any] = {f.__name__: f for f in (origin, poll, superseded, mistakes)}
     for name in sys.argv[1].split(","):
         safeguards[name]()
     execute_from_command_line(["manage.py", "serve", *sys.argv[2:]])

@@ -11,6 +11,7 @@ from tests.faults.crowd import Crowd
 from tests.faults.plans import FaultSite, Plan, Trial
 from tests.faults.viewers import Link, handshake
 from tests.http2 import Http2, Http2Socket
+from tests.servers import Site
 
 ESTABLISHED = "01"
 
@@ -191,11 +192,11 @@ async def silent(port: int, slug: str, most: float = 75.0) -> float:
     return found
 
 
-async def silent_over_http2(port: int, slug: str, most: float = 75.0) -> float:
-    """The same on a stream of HTTP/2, whose connection goes on being fine."""
+async def silent_over_http2(site: Site, slug: str, most: float = 75.0) -> float:
+    """The same on a stream of HTTP/2, at a site with TLS; the connection goes on being fine."""
 
     def wait() -> None:
-        with Http2(port) as http2:
+        with Http2(site) as http2:
             socket = Http2Socket(http2, f"/ws/videos/{slug}/?cursor=", x_forwarded_for="10.8.0.2")
             http2.until(lambda: socket.stream.reset is not None, "its end", most)
             assert http2.get("/healthz").status == 200
