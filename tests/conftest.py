@@ -1,6 +1,7 @@
 """Fixtures: people and a video in this process, and whole sites in processes of their own."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,28 @@ from tests.client import Person
 from tests.faults.tls import Authority
 from tests.servers import Databases, Site
 from videos.models import Video
+
+# --- Order --------------------------------------------------------------------------------------
+
+# The files that take longest, the longest first: workers take whole files, and none of these may be
+# what all others have to wait for at the end. Of what is not listed each takes some seconds.
+LONG = (
+    "browser/test_interruptions", "browser/test_together", "faults/test_peers",
+    "faults/test_nothing_lost_nothing_doubled", "faults/test_layers", "browser/test_access",
+    "browser/test_reading", "test_rules_at_every_door", "test_settings", "faults/test_database",
+    "faults/test_authority", "test_everybody_sees_the_same", "browser/test_pointing",
+    "browser/test_proxies", "test_connections", "faults/test_silence", "faults/test_ending",
+    "test_identity", "test_hub", "faults/test_the_checker_bites", "test_bad_input", "test_jobs",
+    "browser/test_tls", "browser/test_desk", "test_metrics", "test_http2", "test_moderation",
+    "test_posting", "test_admission", "test_safeguards_bite", "test_logs",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tests = Path(__file__).parent
+    places = {f"{tests / name}.py": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(str(item.path), len(LONG)))
+
 
 # --- Sites: one of each kind per worker, shared by all tests ------------------------------------
 

@@ -309,7 +309,7 @@ async def test_a_peer_that_takes_no_frame_any_more_is_not_come_back_to() -> None
 
 
 async def test_few_passwords_are_hashed_at_once_and_who_waits_is_told(
-    monkeypatch: pytest.MonkeyPatch,
+    db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pages, "PASSWORD_SECONDS", 0.2)
     at_once = most = 0
