@@ -344,7 +344,7 @@ async def test_few_passwords_are_hashed_at_once_and_who_waits_is_told(
     assert most == 4, "two that hash, and whatever does not"
 
 
-async def test_one_address_does_not_take_all_the_turns_at_passwords() -> None:
+async def test_one_address_does_not_take_all_the_turns_at_passwords(db: None) -> None:
     free = asyncio.Event()
 
     async def sign_in(_request: HttpRequest) -> HttpResponse:
