@@ -44,6 +44,7 @@ GAP_SECONDS = 0.05  # how long an early number waits for the ones before it
 PACE = 10
 PACE_AT_LEAST = 1.25
 PACE_AT_MOST = 0.24
+GONE = " hidden></li>"  # in the fragment of a removed comment, for the public
 BEAT_SECONDS = 15.0  # silence after which pages are told that the connection lives
 READS_AT_ONCE = 4
 EARLY_AT_MOST = 2 * SIZE  # numbers ahead of what is known that are kept until the others come
@@ -413,9 +414,17 @@ class Hub:
     def _frames(
         self, first: str, changes: list[tuple[int, str]], head: int
     ) -> list[tuple[int, Frame]]:
-        """Changes up to `head` as frames, with where a page is after each; `first` before all."""
+        """Changes up to `head` as frames, with where a page is after each; `first` before all.
+
+        Where they come in several pieces, what was removed goes before: it is the first thing that
+        a page learns which comes back, and comes again in its place.
+        """
+        pieces = list(in_pieces(changes, head))
+        if len(pieces) > 1:
+            gone = "".join(text for _change, text in changes if GONE in text)
+            pieces.insert(0, (changes[0][0] - 1, gone))
         frames = []
-        for cursor, text in in_pieces(changes, head):
+        for cursor, text in pieces:
             frames.append(
                 (cursor, Frame(first + text + cursor_element(Cursor(self.epoch, cursor))))
             )

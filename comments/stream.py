@@ -15,6 +15,7 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
+from django.db import connection, transaction
 from django.template.loader import get_template
 from django.utils.safestring import SafeString
 
@@ -24,6 +25,7 @@ from streamsite.observe.counts import counts
 
 logger = logging.getLogger(__name__)
 
+WINDOW_TRIES = 4  # to read the window between two changes; then it is locked, or a snapshot
 WINDOW = 50  # comments that a page starts with, and that each older page adds
 RESUME_AT_MOST = 400  # changes behind which a page is sent what it missed; further off, the window
 PUBLISH_SECONDS = 0.5  # the most that a publication may take before it is given up and counted
@@ -162,8 +164,25 @@ def catch_up(stream_id: int, cursor: Cursor | None) -> Batch:
 
 
 def _window(stream: Stream) -> Batch:
-    """The latest comments whole, oldest first; removed ones are among them for staff alone."""
-    # What commits after the head was read may be among these; it comes again, as an upsert.
+    """The latest comments whole, oldest first; removed ones are among them for staff alone.
+
+    As the database was at one moment: what is changed between the reads would come again with an
+    older state first, and of 50 comments that are shown one would be missing, so that the page
+    would take them for all there are.
+    """
+    for _ in range(WINDOW_TRIES):
+        batch = _window_now(stream.pk)
+        if all(change.change <= batch.head for change in batch.changes):
+            return batch
+    with transaction.atomic():  # on SQLite nobody writes meanwhile
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        return _window_now(stream.pk)
+
+
+def _window_now(stream_id: int) -> Batch:
+    stream = Stream.objects.get(pk=stream_id)
     changes = [render(comment) for comment in window_comments(stream, staff=True)]
     shown = [replace(c, public="") if c.public != c.staff else c for c in changes]
     return Batch(stream.epoch, stream.head, shown, reset=True)

@@ -92,6 +92,27 @@ def same_as_database(page: PageModel, site: Site, slug: str) -> bool:
     return [(row.number, row.change, row.body) for row in page.shown] == truth
 
 
+async def test_a_page_that_missed_much_learns_first_what_was_removed(make_site: MakeSite) -> None:
+    """More than goes into one frame: the removal, which came last, is in the first all the same."""
+    site = make_site(RATE_VIEWER="off")
+    slug = site.video()
+    away, mona = Person(site), Person(site).sign_in("mona").open(slug)
+    async with mona.socket(slug) as writing:
+        assert (await writing.say("regretted")).is_ack
+        away.open(slug)
+        for number in range(100):
+            assert (await writing.say(f"{number} " + "long " * 90)).is_ack
+        assert (await writing.ask("remove", number=1)).is_ack
+        await writing.reaches(102)
+        async with away.socket(slug) as socket:
+            await socket.reaches(102)
+            frames = [frame for frame in socket.frames if "<li" in frame]
+    assert len(frames) > 2
+    assert 'id="c-1"' in frames[0]
+    assert "long" not in frames[0]
+    assert same_as_database(away.page, site, slug)
+
+
 async def test_a_page_that_was_away_gets_what_it_missed_and_nothing_twice(site: Site) -> None:
     slug = site.video()
     away, stays, author = Person(site).open(slug), Person(site).open(slug), Person(site).open(slug)

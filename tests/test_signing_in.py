@@ -89,7 +89,9 @@ def test_of_guesses_that_come_at_once_no_more_are_looked_at(site: Site) -> None:
     crowd = [Person(site, address=address) for _ in range(6)]
     with ThreadPoolExecutor(len(crowd)) as threads:
         answers = list(threads.map(lambda p: try_to_sign_in(p, DOORS[0], "max", WRONG), crowd))
-    assert [answer.status for answer in answers].count(429) >= 5
+    statuses = [answer.status for answer in answers]
+    assert statuses.count(200) <= 1, "the others are locked out, or have no turn"
+    assert set(statuses) <= {200, 429, 503}
     (row,) = site.call(attempts_of, "max", address)
     assert row["failures_since_start"] == "2"
 
