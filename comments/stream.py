@@ -171,18 +171,20 @@ def _window(stream: Stream) -> Batch:
     would take them for all there are.
     """
     for _ in range(WINDOW_TRIES):
-        batch = _window_now(stream.pk)
+        batch = _window_beside(stream)
         if all(change.change <= batch.head for change in batch.changes):
             return batch
+        stream.refresh_from_db()
     with transaction.atomic():  # on SQLite nobody writes meanwhile
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        return _window_now(stream.pk)
+        stream.refresh_from_db()
+        return _window_beside(stream)
 
 
-def _window_now(stream_id: int) -> Batch:
-    stream = Stream.objects.get(pk=stream_id)
+def _window_beside(stream: Stream) -> Batch:
+    """The window as it is now, with the head as it was read."""
     changes = [render(comment) for comment in window_comments(stream, staff=True)]
     shown = [replace(c, public="") if c.public != c.staff else c for c in changes]
     return Batch(stream.epoch, stream.head, shown, reset=True)

@@ -2,7 +2,6 @@
 
 import io
 import re
-import shutil
 import struct
 import zlib
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
 from pytest_django.fixtures import Settings
 
@@ -167,9 +167,8 @@ def test_a_poster_that_is_replaced_meanwhile_is_not_shown(
     assert len([name for name in files(media) if name.endswith(".webp")]) == 1
 
 
-@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not on this machine")
 def test_a_video_without_poster_lends_its_own_picture(media: Path, settings: Settings) -> None:
-    settings.FFMPEG = shutil.which("ffmpeg")
+    settings.FFMPEG = get_ffmpeg_exe()
     clip = (ROOT / "videos" / "demo" / "clip.mp4").read_bytes()
     video = Video(slug="talk", title="Talk", source_file=SimpleUploadedFile("clip.mp4", clip))
     video.full_clean()
@@ -184,11 +183,10 @@ def test_a_video_without_poster_lends_its_own_picture(media: Path, settings: Set
         assert len(colours or []) > 100  # not black
 
 
-@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not on this machine")
 def test_a_video_that_is_none_gives_no_picture_and_is_said_so(
     media: Path, settings: Settings
 ) -> None:
-    settings.FFMPEG = shutil.which("ffmpeg")
+    settings.FFMPEG = get_ffmpeg_exe()
     broken = SimpleUploadedFile("clip.mp4", CLIP_HEAD + bytes(200))
     video = Video.objects.create(slug="talk", title="Talk", source_file=broken)
     job = work()

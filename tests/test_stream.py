@@ -151,6 +151,27 @@ def test_the_window_is_the_latest_fifty_that_the_public_sees(
     assert [row.number for row in page.shown] == [c.number for c in public]
 
 
+def test_a_window_is_as_of_one_moment(
+    stream: Stream, post: Post, mona: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 49 comments of 60, a page would take them for all there are."""
+    post(60)
+    read, tries = comment_stream.window_comments, []
+
+    def read_late(room: Stream, *, staff: bool, before: int | None = None) -> list[Comment]:
+        tries.append(room.head)
+        if len(tries) == 1:  # the head was read already
+            services.remove(mona, room.pk, 60)
+        return read(room, staff=staff, before=before)
+
+    monkeypatch.setattr(comment_stream, "window_comments", read_late)
+    batch = catch_up(stream.pk, None)
+    assert tries == [60, 61]
+    assert batch.head == 61
+    assert len([change for change in batch.changes if change.public]) == 50
+    assert all(change.change <= batch.head for change in batch.changes)
+
+
 @pytest.mark.parametrize("staff", [False, True])
 def test_older_pages_lead_back_over_every_comment_once(
     stream: Stream, post: Post, mona: Actor, staff: bool
