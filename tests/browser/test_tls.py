@@ -78,7 +78,7 @@ def test_chromium_comments_over_http2_and_comes_back_after_a_restart(
     lines = [json.loads(line)["message"] for line in site.log().splitlines()]
     sockets = [line for line in lines if "/ws/videos/" in line]
     assert len(sockets) == 2
-    assert all(r" 2\" 200 " in line for line in sockets), sockets  # in JSON
+    assert all(' 2" 200 ' in line for line in sockets), sockets
     for visitor in (ann, ben):
         visitor.may_lose_the_network()
     site.end_server()
