@@ -98,7 +98,7 @@ class Ours(Contestant):
         "RATE_ADDRESS": "100000/10",
         "SOCKETS_PER_SESSION": "100",
         "SOCKETS_PER_ADDRESS": "off",
-        "SOCKETS_PER_PROCESS": "20000",
+        "SOCKETS_PER_PROCESS": "12000",
         "DEBUG": "off",
         "HTTPS": "off",
         "SECRET_KEY": "only-for-the-benchmark-" + "x7Kq2" * 10,
