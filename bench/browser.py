@@ -17,7 +17,8 @@ from typing import Any
 from playwright.sync_api import CDPSession, Page, sync_playwright
 
 from bench.db_posting import Poster, connect
-from bench.db_site import LOAD_CORE, SERVER_CORE, on_core, pin, running, say
+from bench.db_site import pin, running, say
+from bench.measure import LOAD_CORE, SERVER_CORE, on_core
 from tests.browser.conftest import WIDE, launch
 from tests.client import Person
 from tests.servers import Site

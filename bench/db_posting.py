@@ -18,7 +18,8 @@ from typing import Any
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
-from bench.db_site import LOAD_CORE, SERVER_CORE, TITLES, on_core, pin, running, say
+from bench.db_site import TITLES, pin, running, say
+from bench.measure import LOAD_CORE, SERVER_CORE, on_core
 from tests import world
 from tests.client import Person
 from tests.servers import Remote, Site

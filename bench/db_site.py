@@ -21,10 +21,9 @@ if not apps.ready:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
     django.setup()
 
+from bench.measure import SERVER_CORE
 from tests.servers import Databases, Postgres, Site, environment, manage
 
-SERVER_CORE = 0
-LOAD_CORE = 1
 BACKENDS = ("sqlite", "postgres")
 TITLES = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
 
@@ -79,17 +78,6 @@ def pin(pid: int, core: int) -> None:
     """Keep a process that runs already, with all its threads, on one core."""
     for thread in Path(f"/proc/{pid}/task").iterdir():
         os.sched_setaffinity(int(thread.name), {core})
-
-
-@contextmanager
-def on_core(core: int) -> Iterator[None]:
-    """Keep this thread, and what it starts meanwhile, on one core."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def say(line: str) -> None:

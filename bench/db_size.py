@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.db_posting import LIMITS, Poster, connect, spread
-from bench.db_site import LOAD_CORE, SERVER_CORE, TITLES, on_core, pin, running, say
+from bench.db_site import TITLES, pin, running, say
+from bench.measure import LOAD_CORE, SERVER_CORE, on_core
 from tests.client import Person
 from tests.servers import Site
 
