@@ -30,7 +30,9 @@ class Inputs:
     process_bytes: int = 90 * 1024 * 1024  # memory of a process with nobody (measured)
     comment_bytes: int = 90  # on the wire per comment in a frame of many (FACTS: 42 to 90)
     frame_bytes: int = 120  # and per frame: TCP, IP, WebSocket, cursor
-    flush_at_least: float = 0.24  # between two flushes under load (PACE_AT_MOST in comments/hub.py)
+    flush_at_least: float = (
+        0.24  # between two flushes under load (PACE_AT_MOST in comments/delivery.py)
+    )
     poll: float = 2.0  # of the safety poll (POLL_SECONDS)
     presence: float = 2.0  # between two messages of a process that tell its viewers (hub.tick)
     publish_at_most: float = 0.5  # before a publication is given up (PUBLISH_SECONDS)
@@ -242,7 +244,7 @@ def _flushed(arrivals: list[tuple[float, float]], flush: float, inputs: Inputs) 
         started = max(next_flush, waiting[-1][0])
         while waiting and waiting[-1][0] <= started:
             yield started + flush - waiting.pop()[1]
-        # As comments/hub.py: PACE_AT_LEAST and PACE.
+        # As comments/delivery.py: PACE_AT_LEAST and PACE.
         next_flush = started + max(1.25 * flush, min(inputs.flush_at_least, 5 * flush))
 
 

@@ -4,13 +4,9 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs
 
-from channels.consumer import get_handler_name
-from channels.exceptions import StopConsumer
-from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.db import DatabaseError
 from django.utils.translation import gettext as _
@@ -18,9 +14,10 @@ from django.utils.translation import gettext as _
 from comments import actions, batches, frames, limits, services
 from comments.errors import Code, Refused
 from comments.fanout import fanout
-from comments.hub import Seat
 from comments.identity import Standing, actor_of_session
+from comments.seats import Seat
 from comments.services.common import DATABASE_FAILED
+from comments.sockets import Socket
 from comments.stream import Cursor
 from comments.threads import ACTING, in_database
 from streamsite.env import Rate
@@ -41,34 +38,17 @@ _away = Seldom()
 type Fields = dict[str, Any]
 
 
-class CommentConsumer(AsyncWebsocketConsumer):
+class CommentConsumer(Socket):
     """`/ws/videos/<slug>/?cursor=<cursor>`, after origin, admission and session."""
 
     stream_id = 0
     seat: Seat | None = None
     closing = False
 
-    async def __call__(
-        self,
-        scope: dict[str, Any],
-        receive: Callable[[], Awaitable[dict[str, Any]]],
-        send: Callable[[dict[str, Any]], Awaitable[None]],
-    ) -> None:
-        # The hub is the member of the group, not each socket: so there is nobody to listen to but
-        # the peer. Channels' own loop would keep a second task per socket, and start one more for
-        # each message; its dispatch would go through the one thread that the whole process shares,
-        # to close old connections, which `in_database` looks after here.
-        self.scope, self.base_send = scope, send
-        try:
-            while True:
-                message = await receive()
-                await getattr(self, get_handler_name(message))(message)
-        except StopConsumer:
-            pass
-        finally:
-            # Also after an exception, a cancel or a lost peer, when disconnect() is not called.
-            if self.seat:
-                fanout.leave(self.stream_id, self.seat)
+    def leave(self) -> None:
+        # The hub is the member of the group, not each socket.
+        if self.seat:
+            fanout.leave(self.stream_id, self.seat)
 
     async def connect(self) -> None:
         await self.accept()
@@ -95,7 +75,7 @@ class CommentConsumer(AsyncWebsocketConsumer):
 
     async def _take_seat(self) -> None:
         slug = self.scope["url_route"]["kwargs"]["slug"]
-        user, session_key = None, self._session_key()
+        user, session_key = None, self.session_key()
         if session_key:
             user = await batches.user_of_session(None, session_key)
         standing = Standing(session_key, user.pk, user.password) if session_key and user else None
@@ -133,7 +113,7 @@ class CommentConsumer(AsyncWebsocketConsumer):
         try:
             fields = parse_frame(text_data)
             context.hide(fields.get("body"), fields.get("name"))
-            sent = actions.Sent(self._session_key(), self.address, fields)
+            sent = actions.Sent(self.session_key(), self.address, fields)
             if fields.get("action") == "post":
                 outcome = await batches.post(self.stream_id, sent)
             else:
@@ -166,10 +146,6 @@ class CommentConsumer(AsyncWebsocketConsumer):
         """Tell this socket alone; the short way if it has room."""
         if self.seat is None or not self.seat.peer.write(Frame(text)):
             await self.send(text)
-
-    def _session_key(self) -> str | None:
-        key: str | None = self.scope["session"].session_key
-        return key
 
     async def _wait_for_allowance(self) -> None:
         """A bucket of frames per socket, before work is done for any; off with RATE_VIEWER=off."""

@@ -12,9 +12,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from channels.consumer import get_handler_name
-from channels.exceptions import StopConsumer
-from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import get_channel_layer
 
 from comments.desk import SHOWN, row
@@ -23,6 +20,7 @@ from comments.identity import actor_of_session
 from comments.jobs import bell
 from comments.jobs.bell import JobState
 from comments.models import Job, Stream
+from comments.sockets import Socket
 from comments.stream import PUBLISH_SECONDS
 from comments.threads import in_database
 
@@ -41,29 +39,14 @@ class LeaveError(Exception):
         self.code = code
 
 
-class DeskConsumer(AsyncWebsocketConsumer):
+class DeskConsumer(Socket):
     """Sends `<li>` states of jobs; what the page sends is not read."""
 
     telling: asyncio.Task[None] | None = None
 
-    async def __call__(
-        self,
-        scope: dict[str, Any],
-        receive: Callable[[], Awaitable[dict[str, Any]]],
-        send: Callable[[dict[str, Any]], Awaitable[None]],
-    ) -> None:
-        # As CommentConsumer: Channels' own loop would take each message through the one thread
-        # that the whole process shares.
-        self.scope, self.base_send = scope, send
-        try:
-            while True:
-                message = await receive()
-                await getattr(self, get_handler_name(message))(message)
-        except StopConsumer:
-            pass
-        finally:
-            if self.telling:
-                self.telling.cancel()
+    def leave(self) -> None:
+        if self.telling:
+            self.telling.cancel()
 
     async def connect(self) -> None:
         await self.accept()
@@ -117,8 +100,7 @@ class DeskConsumer(AsyncWebsocketConsumer):
             await self.send(html)
 
     async def _look(self) -> "Desk":
-        session_key = self.scope["session"].session_key
-        return await in_database(_look)(self.slug, session_key)
+        return await in_database(_look)(self.slug, self.session_key())
 
 
 @dataclass(frozen=True, slots=True)

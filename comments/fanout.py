@@ -9,9 +9,10 @@ from typing import Any
 
 from comments import stream
 from comments.frames import render_room
-from comments.hub import Hub, Seat, ignore_errors
+from comments.hub import Hub
 from comments.identity import Standing, still_standing
 from comments.models import Stream
+from comments.seats import Seat, ignore_errors
 from comments.stream import Cursor
 from comments.threads import LOOKING, give_up, in_database
 from streamsite.observe import context

@@ -23,8 +23,9 @@ from hypercorn.asyncio import run, tcp_server
 from hypercorn.config import Config
 
 from comments import threads
-from comments.hub import Hub, Seat
+from comments.hub import Hub
 from comments.models import Comment, Stream, Viewer
+from comments.seats import Seat
 from streamsite import bodies, env, health, pages, peers
 from streamsite.cookies import cleaned
 from streamsite.websocket import Frame
@@ -303,9 +304,9 @@ async def test_a_peer_that_takes_no_frame_any_more_is_not_come_back_to() -> None
     seat = Seat(peer, close, staff=False, standing=None)
     hub.seats.add(seat)
     for peer.is_ending, fresh in ((False, {seat}), (True, set[Seat]())):
-        hub._fresh = set()
-        hub._send([seat], [(1, Frame("news"))])
-        assert hub._fresh == fresh
+        hub.delivery._fresh = set()
+        hub.delivery._send([seat], [(1, Frame("news"))])
+        assert hub.delivery._fresh == fresh
 
 
 async def test_few_passwords_are_hashed_at_once_and_who_waits_is_told(

@@ -93,7 +93,7 @@ def without_gap_detection() -> None:
         for change in map(Change.of_message, message["changes"]):
             if change.change > self.head:
                 self.ring.append(change)
-                self._schedule()
+                self.delivery.schedule()
 
     Hub.receive = careless  # type: ignore[method-assign]
     Hub.heal = lambda self, **_: None  # type: ignore[method-assign]
