@@ -192,11 +192,19 @@ class Comment(models.Model):
         STAFF = "staff", _("staff")
         MODERATOR = "mod", _("moderator")
 
-    stream = models.ForeignKey(Stream, on_delete=models.CASCADE, related_name="comments")
+    # Neither key has an index of its own: others begin with the same column, and each costs every
+    # post.
+    stream = models.ForeignKey(
+        Stream, on_delete=models.CASCADE, related_name="comments", db_index=False
+    )
     number = models.BigIntegerField(_("number"), editable=False)
     change = models.BigIntegerField(_("change"), editable=False)
     author = models.ForeignKey(
-        Viewer, on_delete=models.PROTECT, related_name="comments", verbose_name=_("author")
+        Viewer,
+        on_delete=models.PROTECT,
+        related_name="comments",
+        db_index=False,
+        verbose_name=_("author"),
     )
     key = models.UUIDField(_("key"), editable=False)
     author_name = models.CharField(_("name"), max_length=200)

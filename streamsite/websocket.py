@@ -21,13 +21,13 @@ import struct
 import sys
 import termios
 import zlib
+from array import array
 from typing import Any
 
 from hypercorn.protocol import h11, ws_stream
 from hypercorn.protocol.events import Body, Data, Event, StreamClosed
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.ws_stream import WSStream
-from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection
 from wsproto.events import Event as WSProtoEvent
 from wsproto.extensions import PerMessageDeflate
@@ -35,10 +35,10 @@ from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opc
 
 from streamsite.observe.counts import counts
 
-PING_SECONDS = 30.0  # between two pings of one socket; keeps idle ones alive through proxies
+PING_SECONDS = 38.0  # between two pings of one socket; keeps idle ones alive through proxies
 # A socket waits up to PING_SECONDS for its first ping, so a live one is heard of well within this;
 # a silent one is met at the next look after it, within a minute.
-SILENT_AT_MOST = 44.0
+SILENT_AT_MOST = 52.0
 # A peer that takes less than this in that time, and not all that waited for it at its beginning, is
 # not reading. The kernel alone may put up with it for half a minute, since windows open by a few
 # bytes now and then.
@@ -266,7 +266,7 @@ class LiveStream(WSStream):
         assert self.transport is not None, "it was there at the handshake"
         if self.transport.is_closing():
             return
-        if self.connection.state is not ConnectionState.OPEN and not self.closing_since:
+        if self.open_to is None and not self.closing_since:
             self.closing_since = now
         if why := self.why_cut(now):
             counts.peers_cut.add(why)
@@ -292,6 +292,8 @@ class LiveStream(WSStream):
         if self.tcp is None:
             return False
         waiting = bytes_waiting(self.tcp)
+        if not waiting and not self.reading.is_watched:
+            return False  # most of the time, of most sockets
         taken = bytes_taken(self.tcp) if waiting else 0
         stalls = self.reading.stalls(now, waiting, taken)
         if self.reading.is_seen:
@@ -310,6 +312,11 @@ class Reading:
         self._since = 0.0  # since when data waits for the peer, 0 while none does
         self._taken = 0  # bytes that it had taken by then
         self._all = 0  # and when it has taken all that waited then
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether something waited for it at the last look."""
+        return bool(self._since) or self.is_seen
 
     def stalls(self, now: float, waiting: int, taken: int) -> bool:
         """Whether data waits for TAKEN_WITHIN, and the peer took next to nothing of it; from how
@@ -336,13 +343,13 @@ async def _look_at_all() -> None:
                     stream.look(now)
 
 
-_answer = bytearray(4)  # asked for thousands of times a second
+_answer = array("i", [0])  # asked for thousands of times a second
 
 
 def bytes_waiting(peer: socket.socket) -> int:
     """How much of what we sent the peer's kernel has not acknowledged (SIOCOUTQ)."""
     fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, _answer)
-    return int.from_bytes(_answer, sys.byteorder)
+    return _answer[0]
 
 
 def bytes_taken(peer: socket.socket) -> int:
