@@ -22,6 +22,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
+from comments import sql
 from comments.limits import address_of
 from comments.models import MODERATE, Comment, Stream, Viewer
 from streamsite.observe import context
@@ -151,7 +152,7 @@ def actors_of_sessions(sockets: Sequence[tuple[str | None, str]]) -> list[Actor]
     # now, also where the cache could not be reached to forget it.
     sessions = _sessions({key for key, _address in sockets if key})
     users = _users(sessions)
-    viewers = Viewer.objects.in_bulk(
+    viewers = Viewer.objects.with_ids(
         {session[SESSION_VIEWER] for session in sessions.values() if SESSION_VIEWER in session}
     )
     people: dict[str | None, tuple[Viewer | None, User | None]] = {}
@@ -169,8 +170,12 @@ def users_of_sessions(_site: None, keys: Sequence[str]) -> list[User | None]:
 
 def _sessions(keys: set[str]) -> dict[str, Mapping[str, Any]]:
     """What the sessions that have not ended hold, by their keys."""
-    alive = Session.objects.filter(session_key__in=keys, expire_date__gt=timezone.now())
-    return {key: _decoded(data) for key, data in alive.values_list("session_key", "session_data")}
+    alive = sql.fetch(
+        "SELECT session_key, session_data FROM django_session"  # noqa: S608
+        f" WHERE session_key IN ({sql.places(keys)}) AND expire_date > %s",
+        [*keys, sql.moment(timezone.now())],
+    )
+    return {key: _decoded(data) for key, data in alive}
 
 
 @lru_cache(maxsize=4096)

@@ -3,15 +3,17 @@ only it and `comments.jobs` write jobs."""
 
 import secrets
 import time
+from collections.abc import Collection
 from typing import Any, Self
+from uuid import UUID
 from zlib import crc32
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models
-from django.db.models import F
+from django.db import connection, models
 from django.utils.translation import gettext_lazy as _
 
+from comments import sql
 from comments.names import random_name
 from videos.models import Video
 
@@ -24,6 +26,16 @@ def new_epoch() -> str:
 
 def new_handle() -> str:
     return secrets.token_hex(6)
+
+
+class StreamQuerySet(models.QuerySet["Stream"]):
+    def with_state(self, pk: int) -> "Stream | None":
+        """A stream, with no more of its video than its state; None where there is none."""
+        for stream in self.raw("SELECT * FROM comments_stream WHERE id = %s", [pk]):
+            state = "SELECT id, state FROM videos_video WHERE id = %s"
+            for stream.video in Video.objects.raw(state, [stream.video_id]):
+                return stream
+        return None
 
 
 class Stream(models.Model):
@@ -63,6 +75,8 @@ class Stream(models.Model):
         help_text=_("May remove and restore comments of this video."),
     )
 
+    objects = StreamQuerySet.as_manager()
+
     given_at = 0.0  # when `advance` gave numbers last (seconds since 1970); kept in memory alone
 
     class Meta:
@@ -88,11 +102,26 @@ class Stream(models.Model):
 
     def advance(self, by: int = 1) -> int:
         """Take the next `by` change numbers; the row stays locked until the transaction ends.
-        The last of them."""
-        self.head = F("head") + by
-        self.save(update_fields=["head"])  # UPDATE ... RETURNING: head is the new number again
+        The last of them. Raises NotUpdated, a DatabaseError, where the stream is gone."""
+        found = sql.fetch(
+            "UPDATE comments_stream SET head = head + %s WHERE id = %s RETURNING head",
+            [by, self.pk],
+        )
+        if not found:
+            raise self.NotUpdated("The stream was deleted meanwhile.")
+        ((self.head,),) = found
         self.given_at = time.time()
         return self.head
+
+
+class ViewerQuerySet(models.QuerySet["Viewer"]):
+    def with_ids(self, ids: Collection[int], *, lock: str = "") -> dict[int, "Viewer"]:
+        """Viewers by their ids, in the order of those; `lock` is a clause that locks their rows."""
+        found = self.raw(
+            f"SELECT * FROM comments_viewer WHERE id IN ({sql.places(ids)}) ORDER BY id {lock}",  # noqa: S608
+            list(ids),
+        )
+        return {viewer.pk: viewer for viewer in found}
 
 
 class Viewer(models.Model):
@@ -115,6 +144,8 @@ class Viewer(models.Model):
     renamed_at = models.DateTimeField(_("renamed at"), null=True, blank=True)
     claimed_at = models.DateTimeField(_("claimed at"), null=True, blank=True)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+
+    objects = ViewerQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("viewer")
@@ -170,6 +201,20 @@ class CommentQuerySet(models.QuerySet["Comment"]):
 
     def changed_since(self, change: int) -> Self:
         return self.filter(change__gt=change).order_by("change")
+
+    def with_keys(
+        self, stream_id: int, authors: Collection[int], keys: Collection[UUID]
+    ) -> "list[Comment]":
+        """What these viewers posted under these keys: nothing, nearly always."""
+        prepared = Comment._meta.get_field("key").get_db_prep_value
+        any_one = sql.fetch(
+            "SELECT id FROM comments_comment WHERE stream_id = %s"  # noqa: S608
+            f" AND author_id IN ({sql.places(authors)}) AND key IN ({sql.places(keys)}) LIMIT 1",
+            [stream_id, *authors, *(prepared(key, connection) for key in keys)],
+        )
+        if not any_one:
+            return []
+        return list(self.filter(stream_id=stream_id, author__in=authors, key__in=keys))
 
     def before(self, number: int) -> Self:
         return self.filter(number__lt=number)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from functools import partial, wraps
 
-from django.db import InterfaceError, InternalError, OperationalError, transaction
+from django.db import InterfaceError, InternalError, OperationalError, connection, transaction
 from django.db.models import prefetch_related_objects
 from django.utils.translation import gettext as _
 
@@ -73,9 +73,10 @@ def lock_viewers(viewers: set[int], *, wait: bool = True) -> dict[int, Viewer]:
     In the order of their ids, so that two batches never wait for each other. Without `wait` rows
     that are locked elsewhere are left out (SQLite, which has one writer at a time, knows none).
     """
-    rows = Viewer.objects.select_for_update(no_key=True, skip_locked=not wait)
-    locked = rows.filter(pk__in=viewers).order_by("pk")
-    found = {viewer.pk: viewer for viewer in locked}
+    lock = ""
+    if connection.features.has_select_for_no_key_update:
+        lock = "FOR NO KEY UPDATE" if wait else "FOR NO KEY UPDATE SKIP LOCKED"
+    found = Viewer.objects.with_ids(viewers, lock=lock)
     prefetch_related_objects([viewer for viewer in found.values() if viewer.user_id], "user")
     return found
 

@@ -122,7 +122,7 @@ class _Batch:
             return
         self.viewers = lock_viewers({entry.viewer_id for entry in entries}, wait=self.wait)
         self.standing = self._standing(entries)
-        self.room = Stream.objects.select_related("video").filter(pk=self.stream_id).first()
+        self.room = Stream.objects.with_state(self.stream_id)
         self.of_viewer = limits.flood_per_viewer(self.viewers)
         self.of_address = limits.flood_per_address({e.draft.actor.address for e in entries})
 
@@ -138,9 +138,7 @@ class _Batch:
             self.owners |= {pk: accounts[user_id] for pk, user_id in claimed}
         keys = {entry.key for entry in entries}
         keys |= {entry.other_key for entry in entries if entry.draft.by_form}
-        found = Comment.objects.filter(
-            stream_id=self.stream_id, author__in=self.owners, key__in=keys
-        )
+        found = Comment.objects.with_keys(self.stream_id, self.owners, keys)
         return {(self.owners[comment.author_id], comment.key): comment for comment in found}
 
     def take(self, entry: _Entry) -> Comment:
