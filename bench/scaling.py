@@ -30,9 +30,7 @@ class Inputs:
     process_bytes: int = 90 * 1024 * 1024  # memory of a process with nobody (measured)
     comment_bytes: int = 90  # on the wire per comment in a frame of many (FACTS: 42 to 90)
     frame_bytes: int = 120  # and per frame: TCP, IP, WebSocket, cursor
-    flush_at_least: float = (
-        0.24  # between two flushes under load (PACE_AT_MOST in comments/delivery.py)
-    )
+    flush_at_least: float = 0.25  # between two flushes under load (comments/delivery.py)
     poll: float = 2.0  # of the safety poll (POLL_SECONDS)
     presence: float = 2.0  # between two messages of a process that tell its viewers (hub.tick)
     publish_at_most: float = 0.5  # before a publication is given up (PUBLISH_SECONDS)

@@ -21,7 +21,7 @@ from streamsite.websocket import Frame
 # flushed at once.
 PACE = 10
 PACE_AT_LEAST = 1.25
-PACE_AT_MOST = 0.24
+PACE_AT_MOST = 0.25
 GONE = " hidden></li>"  # in the fragment of a removed comment, for the public
 BEAT_SECONDS = 15.0  # silence after which pages are told that the connection lives
 
