@@ -31,10 +31,15 @@ def new_handle() -> str:
 class StreamQuerySet(models.QuerySet["Stream"]):
     def with_state(self, pk: int) -> "Stream | None":
         """A stream, with no more of its video than its state; None where there is none."""
-        for stream in self.raw("SELECT * FROM comments_stream WHERE id = %s", [pk]):
-            state = "SELECT id, state FROM videos_video WHERE id = %s"
-            for stream.video in Video.objects.raw(state, [stream.video_id]):
-                return stream
+        found = self.raw(
+            "SELECT stream.*, video.state AS state_of_video FROM comments_stream stream"
+            " JOIN videos_video video ON video.id = stream.video_id WHERE stream.id = %s",
+            [pk],
+        )
+        for stream in found:
+            of_video = [stream.video_id, getattr(stream, "state_of_video")]  # noqa: B009
+            stream.video = Video.from_db(self.db, ["id", "state"], of_video)
+            return stream
         return None
 
 
