@@ -34,7 +34,7 @@ from comments.errors import Refused
 from comments.identity import Actor, actor_of_request
 from comments.jobs.bell import JobState
 from comments.models import Job, Stream
-from comments.report import Plot, clock
+from comments.plots import Curve, Plot, clock
 from comments.views import STATUS
 from streamsite.views import Pieces, open_file
 
@@ -137,26 +137,30 @@ def report(request: HttpRequest, slug: str) -> HttpResponse:
         return redirect_to_login(request.get_full_path())
     made = room.stream.jobs.filter(kind=Job.Kind.REPORT, state=Job.State.DONE)
     job = made.order_by("-finished_at").first()
-    context: dict[str, Any] = {"video": room.stream.video, "report": None}
+    video = room.stream.video
+    context: dict[str, Any] = {"video": video, "report": None}
     if job is not None and (found := job.result):
+        moments = [_moment(one) | {"before": one["until"] + 1} for one in found["moments"]]
         context |= {
             "report": found,
             "made_at": parse_datetime(found["made_at"]),
             "plot": Plot(found["bars"], found["step"]),
-            "moments": [
-                moment
-                | {
-                    "clock": clock(moment["minute"]),
-                    "seconds": moment["minute"] * 60,
-                    "before": moment["until"] + 1,
-                }
-                for moment in found["moments"]
-            ],
+            "moments": moments,
+            # In what plays as a recording, a link leads to a minute.
+            "has_moments": found["has_clock"] and video.is_playable and not video.is_live,
             "most": found["words"][0][1] if found["words"] else 1,
         }
+        if peak := found.get("peak"):  # a report of an earlier version has none
+            context["peak"] = _moment(peak)
+            context["curve"] = Curve(found["viewers"], found["step"], peak["minute"])
     response = render(request, "comments/report.html", context)
     response["Cache-Control"] = "private, no-store"
     return response
+
+
+def _moment(found: dict[str, Any]) -> dict[str, Any]:
+    """With what a link to its minute shows, and where it leads (s)."""
+    return found | {"clock": clock(found["minute"]), "seconds": found["minute"] * 60}
 
 
 @require_safe

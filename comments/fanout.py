@@ -15,6 +15,7 @@ from comments.models import Stream
 from comments.seats import Seat, ignore_errors
 from comments.stream import Cursor
 from comments.threads import LOOKING, give_up, in_database
+from comments.viewer_counts import ViewerCounts, keep
 from streamsite.observe import context
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ POLL_SECONDS = 2.0  # the safety poll: the longest that a lost doorbell can dela
 LINGER_SECONDS = 10.0  # that a hub outlives its last socket: reloading a page starts none anew
 BLIND_AT_MOST = 10.0  # seconds without a safety poll that succeeds until this process is not ready
 CLOSING_STEPS = 60
+KEEP_SECONDS = 0.5  # that sockets stay open at the end until how many watched is written
 ANSWER_SECONDS = 2.5  # that actions under way have for their answer when all sockets are closed
 
 
@@ -38,6 +40,7 @@ class Fanout:
         self._looking = False
         self._look_again = False
         self._looked_at = 0.0  # when the safety poll succeeded last
+        self.viewer_counts = ViewerCounts()
         self.draining = False  # this process ends: who comes now is sent to another
 
     @asynccontextmanager
@@ -77,10 +80,11 @@ class Fanout:
         finally:
             del self._starting[stream_id]
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     @property
     def is_blind(self) -> bool:
@@ -107,6 +111,8 @@ class Fanout:
     async def _keep_polling(self) -> None:
         while True:
             await asyncio.sleep(POLL_SECONDS)
+            if seen := self.viewer_counts.turn(time.time()):
+                self._spawn(keep(seen))  # not awaited, as `look` below
             for hub in list(self.hubs.values()):
                 _apart(hub, self._tend, hub)
             # Not awaited: a database that hangs holds back no beat and no cut.
@@ -115,6 +121,8 @@ class Fanout:
     def _tend(self, hub: Hub) -> None:
         if hub.seats:
             hub.tick()
+            elsewhere = sum(viewers for viewers, _at in hub.elsewhere.values())
+            self.viewer_counts.see(hub.stream_id, len(hub.seats) + elsewhere)
         elif asyncio.get_running_loop().time() - hub.empty_since > LINGER_SECONDS:
             del self.hubs[hub.stream_id]
             hub.stop()
@@ -184,6 +192,9 @@ class Fanout:
         for timeout in self._arriving:
             timeout.reschedule(0.0)
         asyncio.get_running_loop().call_later(seconds + ANSWER_SECONDS, give_up)
+        if seen := self.viewer_counts.take():
+            # Before the sockets are closed: with the last of them the process may end.
+            await asyncio.wait([self._spawn(keep(seen))], timeout=KEEP_SECONDS)
         seats = [seat for hub in self.hubs.values() for seat in hub.seats]
         closing = set()
         # In steps that a timer can tell apart, however many sockets there are.

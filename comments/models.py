@@ -1,5 +1,5 @@
-"""Stream, Viewer, Comment and Job. Only `comments.services` writes streams' numbers and comments;
-only it and `comments.jobs` write jobs."""
+"""Stream, Viewer, Comment, ViewerCount and Job. Only `comments.services` writes streams' numbers,
+comments and counts of viewers; only it and `comments.jobs` write jobs."""
 
 import secrets
 import time
@@ -295,6 +295,33 @@ class Comment(models.Model):
     @property
     def is_removed(self) -> bool:
         return self.state == self.State.REMOVED
+
+
+class ViewerCount(models.Model):
+    """How many watched a video in one minute: the most at once, over all processes. A minute in
+    which nobody did has no row, nor have those after the video's end.
+
+    Without a constraint in the database: a process writes them while an admin deletes the video,
+    and neither is to fail for the other. What then stays behind, housekeeping clears away.
+    """
+
+    stream = models.ForeignKey(
+        Stream,
+        on_delete=models.CASCADE,
+        related_name="viewer_counts",
+        db_constraint=False,
+        db_index=False,  # the constraint's index begins with it
+    )
+    minute = models.DateTimeField()  # its beginning
+    viewers = models.PositiveIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["stream", "minute"], name="viewer_count_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.stream_id}, {self.minute:%Y-%m-%d %H:%M}: {self.viewers}"
 
 
 class JobQuerySet(models.QuerySet["Job"]):

@@ -1,12 +1,11 @@
-"""The report of a stream: how many comments when, the busiest moments, words, removals.
+"""The report of a stream: how many comments and viewers when, the busiest moments, words, removals.
 
 A worker reads every comment once (`compute`, a job) and keeps the numbers in the job's result; the
-page only draws them (`Plot`). How many watched is not in it: nothing keeps that over time.
+page only draws them (comments/plots.py).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +17,7 @@ from comments.jobs.attempt import Attempt
 from comments.models import Comment
 
 PIECE = 2000  # comments in one query
-BARS = 120  # at most in the plot
+BARS = 120  # at most in a plot
 # Minutes that one bar may stand for.
 STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 240, 480, 720, 1440)
 MOMENTS = 5
@@ -64,12 +63,15 @@ def compute(attempt: Attempt) -> tuple[Mapping[str, Any], str]:
         done += len(piece)
         attempt.step(done, total)
     attempt.job.total = total
+    counts = stream.viewer_counts.order_by("minute").values_list("minute", "viewers")
+    for at, viewers in counts.iterator(PIECE):
+        tally.watch(at, viewers)
     return {"people": people} | tally.result(), ""
 
 
 class Tally:
-    """What is counted, comment by comment. Minutes are those of the video's clock; without one, of
-    the first comment."""
+    """What is counted, comment by comment, then minute by minute of viewers. Minutes are those of
+    the video's clock; without one, of the first comment, or of the first viewers without any."""
 
     def __init__(self, started_at: datetime | None) -> None:
         self.origin = started_at
@@ -81,6 +83,7 @@ class Tally:
         self.removers: Counter[str] = Counter()
         self.words: Counter[str] = Counter()
         self.comments = 0
+        self.viewers: dict[int, int] = {}  # minute -> the most at once
 
     def add(self, number: int, at: datetime, state: str, removed_by: str, body: str) -> None:
         self.comments += 1
@@ -101,14 +104,29 @@ class Tally:
         self.removed[minute] += is_removed
         self.latest[minute] = max(number, self.latest.get(minute, 0))
 
+    def watch(self, at: datetime, viewers: int) -> None:
+        """So many watched at once in the minute that began at `at`. Those minutes begin anywhere in
+        the video's: each counts as the one that it shares more with."""
+        if self.origin is None:
+            self.origin = at
+        since = (at - self.origin).total_seconds()
+        if since > -60:
+            minute = max(0, int((since + 30) // 60))
+            self.viewers[minute] = max(viewers, self.viewers.get(minute, 0))
+
     def result(self) -> dict[str, Any]:
         """Plain values, as they are kept in the job."""
-        span = max(self.minutes, default=0) + 1
+        span = max((*self.minutes, *self.viewers), default=0) + 1
         step = next((step for step in STEPS if span <= step * BARS), -(-span // BARS))
         bars = [[0, 0] for _ in range(-(-span // step))]
         for minute, count in self.minutes.items():
             bars[minute // step][0] += count
             bars[minute // step][1] += self.removed[minute]
+        viewers = [0] * len(bars)
+        for minute, count in self.viewers.items():
+            viewers[minute // step] = max(count, viewers[minute // step])
+        # The first of several that are equal.
+        peak = max(self.viewers, key=lambda minute: (self.viewers[minute], -minute), default=None)
         return {
             "made_at": timezone.now().isoformat(),
             "has_clock": self.has_clock,
@@ -122,6 +140,8 @@ class Tally:
                 {"minute": minute, "comments": self.minutes[minute], "until": self.latest[minute]}
                 for minute in busiest(self.minutes)
             ],
+            "viewers": viewers,
+            "peak": None if peak is None else {"minute": peak, "viewers": self.viewers[peak]},
             "words": self.words.most_common(WORDS),
         }
 
@@ -141,63 +161,3 @@ def busiest(minutes: Counter[int]) -> list[int]:
         if len(found) == MOMENTS:
             break
     return found
-
-
-def clock(minute: int) -> str:
-    """A minute as hours and minutes, `1:05`."""
-    return f"{minute // 60}:{minute % 60:02d}"
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One bar of the plot, in units of its SVG: 10 wide for each bar, 1000 high for the tallest."""
-
-    x: int
-    height: int
-    removed: int  # height of the part that was removed
-    begins: str
-    comments: int
-    gone: int
-
-    @property
-    def y(self) -> int:
-        return 1000 - self.height
-
-    @property
-    def removed_y(self) -> int:
-        return 1000 - self.removed
-
-
-class Plot:
-    """The bars of a report, and what stands beside and under them. Its SVG is stretched to its
-    place, so words are not in it; they are HTML around it, evenly spread."""
-
-    def __init__(self, bars: Iterable[tuple[int, int]], step: int) -> None:
-        counts = list(bars)
-        self.step = step
-        self.top = nice(max((count for count, _gone in counts), default=0))
-        self.bars = [
-            Bar(
-                x=10 * place,
-                height=count * 1000 // self.top,
-                removed=gone * 1000 // self.top,
-                begins=clock(place * step),
-                comments=count,
-                gone=gone,
-            )
-            for place, (count, gone) in enumerate(counts)
-        ]
-        self.width = 10 * len(self.bars)
-        end = len(self.bars) * step
-        self.times = [clock(round(end * quarter / 4)) for quarter in range(5)]
-        self.ticks = [self.top, self.top // 2, 0]
-
-
-def nice(most: int) -> int:
-    """The top of the axis: an even number times a power of ten, not below; its half is whole."""
-    size = 1
-    while True:
-        for factor in (2, 4, 6, 8, 10):
-            if most <= factor * size:
-                return factor * size
-        size *= 10

@@ -1,6 +1,10 @@
 """What is old goes when `manage.py housekeeping` says so, and pages that show it converge."""
 
 import os
+import threading
+import time
+import uuid
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -8,19 +12,23 @@ from typing import Any
 import pytest
 from django.contrib.sessions.models import Session
 from django.core.management import call_command
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 from pytest_django.fixtures import Settings
 
 from comments import services
+from comments.errors import Refused
 from comments.identity import Actor
 from comments.jobs import attempt
 from comments.jobs.works import WORKS
-from comments.models import Comment, Job, Stream
-from comments.services import retention
+from comments.models import Comment, Job, Stream, Viewer, ViewerCount
+from comments.services import common, retention
+from comments.services.viewer_counts import record
 from tests import world
 from tests.client import Person
-from tests.servers import Site
+from tests.faults.truth import waits_for_a_lock
+from tests.servers import Site, wait_for
 
 # --- an open page ---------------------------------------------------------------------------------
 
@@ -80,12 +88,20 @@ def old(stream: Stream, mona: Actor, settings: Settings) -> dict[str, Any]:
     Job.objects.filter(pk__in=ancient).update(finished_at=now - month)
     Job.objects.filter(pk__in=ancient, kind__in=["csv", "jsonl"]).update(expires_at=now - month)
     DBTaskResult.objects.filter(pk=str(jobs[0].task_id)).update(finished_at=now - month)
+    season = timedelta(seconds=settings.SESSION_COOKIE_AGE + 2 * 86400)
+    viewers = {}
+    for name in ("silent", "wrote", "account", "young"):
+        viewers[name] = Viewer.objects.create(user=mona.user if name == "account" else None)
+        if name != "young":
+            Viewer.objects.filter(pk=viewers[name].pk).update(created_at=now - season)
+    services.post(Actor(viewers["wrote"]), stream.pk, "hello", str(uuid.uuid4()))
     files: Path = settings.EXPORT_DIR
     for name, hours in (("stray.csv", 2), ("young.part", 0)):
         (files / name).write_text("x")
         at = (now - timedelta(hours=hours)).timestamp()
         os.utime(files / name, (at, at))
-    return {"jobs": jobs, "files": files, "tasks": DBTaskResult.objects.count()}
+    tasks = DBTaskResult.objects.count()
+    return {"jobs": jobs, "files": files, "tasks": tasks, "viewers": viewers}
 
 
 def test_what_is_old_goes_and_what_is_not_stays(
@@ -97,6 +113,8 @@ def test_what_is_old_goes_and_what_is_not_stays(
     # The last report stays for its page.
     assert set(Job.objects.values_list("pk", flat=True)) == {second.pk, vtt.pk}
     assert DBTaskResult.objects.count() == old["tasks"] - 1
+    left = set(Viewer.objects.values_list("pk", flat=True))
+    assert {name for name, viewer in old["viewers"].items() if viewer.pk not in left} == {"silent"}
     names = {path.name for path in old["files"].iterdir()}
     assert {csv.file, jsonl.file, "stray.csv"}.isdisjoint(names)
     assert {vtt.file, "young.part"} <= names
@@ -105,14 +123,17 @@ def test_what_is_old_goes_and_what_is_not_stays(
 def test_a_dry_run_says_the_same_and_deletes_nothing(
     old: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = Session.objects.count(), Job.objects.count(), len(list(old["files"].iterdir()))
+    def everything() -> list[int]:
+        rows = [model.objects.count() for model in (Session, Job, Viewer)]
+        return [*rows, len(list(old["files"].iterdir()))]
+
+    before = everything()
     said = run(capsys, "--dry-run")
-    after = Session.objects.count(), Job.objects.count(), len(list(old["files"].iterdir()))
-    assert before == after
+    assert before == everything()
     done = run(capsys)
     counts = [line.split()[0] for line in said.splitlines()]
     assert counts == [line.split()[0] for line in done.splitlines()]
-    assert counts == ["1", "2", "3", "1", "1"]
+    assert counts == ["1", "1", "0", "2", "3", "1", "1"]
     assert {line.split()[0] for line in run(capsys).splitlines()} == {"0"}
 
 
@@ -124,6 +145,103 @@ def test_comments_of_a_video_without_retention_are_kept(
     epoch = world.stream_of("talk")["epoch"]
     run(capsys)
     assert (Comment.objects.count(), world.stream_of("talk")["epoch"]) == (3, epoch)
+
+
+def test_minutes_of_viewers_go_with_comments_of_their_age_and_with_their_video(
+    stream: Stream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    minute = int(time.time() // 60)
+    kept, gone = Stream.objects.get(video__slug="elsewhere"), 10**9
+    for days in (1, 8):
+        record(minute - days * 24 * 60, dict.fromkeys((stream.pk, kept.pk), 5))
+    # Written while their video was deleted.
+    ViewerCount.objects.create(stream_id=gone, minute=timezone.now(), viewers=1)
+    world.set_stream("talk", retention_days=7)
+    said = run(capsys)
+    assert "1 minutes of viewers of talk from before that: deleted" in said
+    assert "1 minutes of viewers of deleted videos: deleted" in said
+    rows = ViewerCount.objects.values_list("stream_id", flat=True)
+    assert sorted(rows) == sorted([stream.pk, kept.pk, kept.pk])
+
+
+# --- who comes back in that very moment -----------------------------------------------------------
+
+
+def forget_when(moment: str, slug: str, handle: str) -> list[Any]:
+    """Clear a viewer and two others away, as housekeeping does, while that viewer posts: "before"
+    it is locked and after it was chosen; a post that is "under way" all the time; "after" it is
+    deleted, and before that is committed. How many are gone, whether it is left, how many of the
+    three are, and what the post got."""
+    stream = Stream.objects.get(video__slug=slug)
+    viewer = Viewer.objects.get(handle=handle)
+    others = Viewer.objects.bulk_create([Viewer(), Viewer()])
+    told: list[Any] = []
+    lock_viewers = common.lock_viewers
+
+    def post(wait_until: Callable[[], bool] | None = None) -> None:
+        try:
+            with transaction.atomic():
+                services.post(Actor(viewer), stream.pk, moment, str(uuid.uuid4()))
+                posted.set()
+                if wait_until:
+                    wait_for(wait_until, "housekeeping")
+            told.append("posted")
+        except Refused as refusal:
+            told.append(refusal.code)
+        except IntegrityError as error:
+            told.append(str(error))
+        finally:
+            connection.close()
+
+    def post_first(*args: Any, **kwargs: Any) -> dict[int, Viewer]:
+        posting.start()
+        posting.join()
+        return lock_viewers(*args, **kwargs)
+
+    posted, forgotten = threading.Event(), threading.Event()
+    until = forgotten.is_set if moment == "under way" else None
+    posting = threading.Thread(target=post, args=[until])
+    if moment == "under way":
+        posting.start()
+        assert posted.wait(10)
+    if moment == "before":
+        retention.lock_viewers = post_first  # type: ignore[attr-defined]
+    try:
+        with transaction.atomic():
+            before = timezone.now() + timedelta(days=1)
+            piece = retention.forget_viewers(before, viewer.pk - 1, 1000)
+            if moment == "after":
+                posting.start()
+                url = os.environ["DATABASE_URL"]
+                wait_for(lambda: waits_for_a_lock(url), "the post waits")
+    finally:
+        retention.lock_viewers = lock_viewers  # type: ignore[attr-defined]
+    forgotten.set()
+    posting.join()
+    assert piece is not None
+    left = Viewer.objects.filter(pk__in=[viewer.pk, *(other.pk for other in others)])
+    return [piece[0], left.filter(pk=viewer.pk).exists(), left.count(), *told]
+
+
+@pytest.mark.parametrize(
+    ("moment", "outcome"),
+    [
+        ("before", [2, True, 1, "posted"]),
+        ("under way", [2, True, 1, "posted"]),
+        ("after", [3, False, 0, "sign_in_required"]),
+    ],
+)
+def test_who_writes_while_viewers_are_cleared_stays_or_is_told(
+    postgres_site: Site, moment: str, outcome: list[Any]
+) -> None:
+    site = postgres_site
+    slug = site.video()
+    person = Person(site).open(slug)
+    assert site.call(forget_when, moment, slug, person.me) == outcome
+    # The page is whoever it is now, and can write.
+    person.open(slug)
+    assert person.say(slug, "here again").status == 303
+    assert site.call(world.comments_of, slug)[-1]["author"] == person.me
 
 
 def test_a_purge_takes_pieces_and_names_the_history_anew_with_each(stream: Stream) -> None:

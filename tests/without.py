@@ -1,4 +1,4 @@
-"""`manage.py serve` with safeguards switched off, to show that their tests notice.
+"""`manage.py serve` with safeguards switched off, to show that their tests notice, or in a hurry.
 
 python -m tests.without origin,poll --bind 127.0.0.1:8000
 """
@@ -41,6 +41,18 @@ def superseded() -> None:
     Ring.append = keep  # type: ignore[method-assign]
 
 
+def minutes() -> None:
+    """Minutes of viewers last a second, so that one is over at each safety poll."""
+    from comments.viewer_counts import Minute, ViewerCounts
+
+    turn = ViewerCounts.turn
+
+    def turn_soon(self: ViewerCounts, now: float) -> Minute | None:
+        return turn(self, now * 60)
+
+    ViewerCounts.turn = turn_soon  # type: ignore[method-assign]
+
+
 def mistakes() -> None:
     """Comments that begin with "boom" meet a mistake of ours, whose error repeats them."""
     from comments.services.posting import _Batch, _Entry
@@ -61,7 +73,8 @@ def main() -> None:
     from django.core.management import execute_from_command_line
 
     django.setup()
-    safeguards: dict[str, Any] = {f.__name__: f for f in (origin, poll, superseded, mistakes)}
+    known = (origin, poll, superseded, minutes, mistakes)
+    safeguards: dict[str, Any] = {f.__name__: f for f in known}
     for name in sys.argv[1].split(","):
         safeguards[name]()
     execute_from_command_line(["manage.py", "serve", *sys.argv[2:]])

@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.crypto import get_random_string
 
 from comments.identity import MODEL_BACKEND, SESSION_VIEWER, claim
-from comments.models import Comment, Job, Stream, Viewer
+from comments.models import Comment, Job, Stream, Viewer, ViewerCount
 from videos.models import Video
 
 PASSWORD = "a-long-enough-phrase-7"
@@ -53,6 +53,10 @@ def set_state(slug: str, state: str) -> None:
     video = Video.objects.get(slug=slug)
     video.state = state
     video.save()
+
+
+def set_source(slug: str, url: str) -> None:
+    Video.objects.filter(slug=slug).update(source_url=url)
 
 
 def set_account(username: str, **fields: Any) -> None:
@@ -202,6 +206,17 @@ def write_many(slug: str, count: int, seconds: float = 0.01) -> None:
             for number in range(first, first + count)
         ],
         batch_size=5000,
+    )
+
+
+def watch(slug: str, viewers: list[int]) -> None:
+    """So many watched at once in each minute from a video's start on."""
+    stream = Stream.objects.select_related("video").get(video__slug=slug)
+    began = stream.video.started_at
+    assert began is not None
+    ViewerCount.objects.bulk_create(
+        ViewerCount(stream=stream, minute=began + timedelta(minutes=minute), viewers=count)
+        for minute, count in enumerate(viewers)
     )
 
 

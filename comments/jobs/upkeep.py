@@ -10,17 +10,20 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.sessions.models import Session
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
-from comments.models import Comment, Job, Stream
-from comments.services.retention import purge
+from comments.models import Comment, Job, Stream, ViewerCount
+from comments.services.retention import forget_viewers, purge, silent_viewers
 
 PIECE = 1000  # rows in one transaction
 JOBS_KEPT = timedelta(
     days=30
 )  # finished ones, and their tasks; a report stays while it is the last
+# A viewer who has an account or has written stays. Of all others nothing is left when their session
+# ends; a day more than it lasts, so that no page is open in it any more.
+VIEWERS_KEPT = timedelta(seconds=settings.SESSION_COOKIE_AGE, days=1)
 STRAY_AFTER = timedelta(hours=1)  # that a file nobody knows may still be one that is being written
 
 
@@ -39,12 +42,20 @@ def parts() -> Iterator[Part]:
     now = timezone.now()
     sessions = Session.objects.filter(expire_date__lt=now)
     yield Part("sessions that have ended", sessions.count(), partial(_rows, sessions))
+    silent_since = now - VIEWERS_KEPT
+    silent = silent_viewers(silent_since)
+    yield Part("viewers who never wrote", silent.count(), partial(_viewers, silent_since))
     for stream in Stream.objects.select_related("video").exclude(retention_days=None):
         assert stream.retention_days is not None, "the query has looked"
         before = now - timedelta(days=stream.retention_days)
         old = Comment.objects.filter(stream=stream, posted_at__lt=before)
         name = f"comments of {stream.video.slug} older than {stream.retention_days} days"
         yield Part(name, old.count(), partial(_comments, stream.pk, before))
+        minutes = ViewerCount.objects.filter(stream=stream, minute__lt=before)
+        name = f"minutes of viewers of {stream.video.slug} from before that"
+        yield Part(name, minutes.count(), partial(_rows, minutes))
+    lost = ViewerCount.objects.filter(~Exists(Stream.objects.filter(pk=OuterRef("stream_id"))))
+    yield Part("minutes of viewers of deleted videos", lost.count(), partial(_rows, lost))
     expired = Job.objects.filter(expires_at__lt=now).exclude(file="")
     yield Part("files of exports that have expired", expired.count(), partial(_files, expired))
     jobs = Job.objects.filter(finished_at__lt=now - JOBS_KEPT).exclude(pk__in=_last_reports())
@@ -60,6 +71,13 @@ def _rows(rows: QuerySet[Any]) -> Iterator[int]:
         # What has changed since it was chosen, a session that goes on say, is left.
         rows.filter(pk__in=chosen).delete()
         yield len(chosen)
+
+
+def _viewers(before: datetime) -> Iterator[int]:
+    last = 0
+    while piece := forget_viewers(before, last, PIECE):
+        gone, last = piece
+        yield gone
 
 
 def _comments(stream_id: int, before: datetime) -> Iterator[int]:

@@ -72,6 +72,8 @@ def test_an_export_is_asked_for_followed_and_fetched_and_another_called_off(
 def test_the_report_shows_its_plot_to_every_eye_and_leads_to_the_moment(
     enter: Enter, site: Site, slug: str
 ) -> None:
+    site.call(world.watch, slug, [40, 80, 160, 120])
+    site.call(world.set_source, slug, "https://videos.example/recording.mp4")
     mona = enter("mona", **NARROW)
     mona.go(f"/videos/{slug}/report/")
     mona.page.get_by_role("button", name="Make it").click()
@@ -79,15 +81,28 @@ def test_the_report_shows_its_plot_to_every_eye_and_leads_to_the_moment(
     mona.page.get_by_role("link", name="Open the report").last.click()
     expect(mona.page.locator(".figures")).to_contain_text("300")
     # 300 comments, 2 s apart: 29 in the first minute, 30 in each of the others, one in the last.
-    rows = mona.page.locator("details tbody tr")
+    rows = mona.page.locator("details").first.locator("tbody tr")
     counts = [int(text) for text in rows.locator("td:nth-of-type(1)").all_text_contents()]
     assert counts == [29, *[30] * 9, 1]
     expect(mona.page.get_by_role("img", name="Comments per minute")).to_be_visible()
     heights = mona.page.locator(".plot-bar[y]").evaluate_all(
         "bars => bars.map(bar => Number(bar.getAttribute('height')))"
     )
-    assert heights == [count * 1000 // 40 for count in counts]
+    assert heights == [count * 1000 // 30 for count in counts]
     expect(mona.page.get_by_role("rowheader", name="comment", exact=True)).to_be_visible()
+    # Viewers stand over the same times: the first four of eleven minutes.
+    curve = mona.page.get_by_role("img", name="Viewers over time")
+    expect(curve).to_be_visible()
+    across = "of => [of.getBoundingClientRect().x, of.getBoundingClientRect().width]"
+    left, width = curve.evaluate(across)
+    assert [left, width] == mona.page.locator("svg.plot-area").first.evaluate(across)
+    _left, drawn = curve.locator(".plot-line").evaluate(across)
+    assert drawn == pytest.approx(width * 4 / 11, abs=3)
+    told = mona.page.locator("details").nth(1).locator("tbody td").all_text_contents()
+    assert told == ["40", "80", "160", "120"]
+    expect(mona.page.get_by_text("Most at once: 160, at 0:02.")).to_be_visible()
+    link = mona.page.get_by_role("link", name="0:02").first
+    expect(link).to_have_attribute("href", f"/videos/{slug}/#t=120")
     fits(mona)
     axe_finds_nothing(mona)
     mona.go(f"/videos/{slug}/desk/")

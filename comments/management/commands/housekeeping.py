@@ -11,9 +11,10 @@ TELL_SECONDS = 2.0  # between two lines about a part that takes long
 
 class Command(BaseCommand):
     help = (
-        "Clear away what is old: sessions that have ended, comments past their video's retention, "
-        "files of exports that have expired, jobs and tasks that ended long ago. Run it once a "
-        "day; it can be ended at any moment, and goes on the next time."
+        "Clear away what is old: sessions that have ended, viewers who never wrote, comments and "
+        "counts of viewers past their video's retention, files of exports that have expired, jobs "
+        "and tasks that ended long ago. Run it once a day; it can be ended at any moment, and "
+        "goes on the next time."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
