@@ -25,7 +25,7 @@ from comments.stream import Cursor
 from comments.threads import ACTING, in_database
 from streamsite.env import Rate
 from streamsite.logs import Seldom
-from streamsite.observe import context
+from streamsite.observe import context, tracing
 from streamsite.websocket import Frame
 
 logger = logging.getLogger(__name__)
@@ -128,6 +128,7 @@ class CommentConsumer(AsyncWebsocketConsumer):
         self.closing = True
         await super().close(code, reason)
 
+    @tracing.spanned("socket", server=True)
     async def _act(self, text_data: str | None) -> None:
         fields: Fields = {}
         try:

@@ -367,7 +367,7 @@ class Hub:
                 self._abreast[staff].difference_update(self._send(seats, frames))
         took = self._loop.time() - started
         if reaches:
-            counts.reached_sockets(took, self._given)
+            counts.reached_sockets(took, self._given, self.slug, len(self.seats))
         self._given.clear()
         self._next_flush = started + max(PACE_AT_LEAST * took, min(PACE_AT_MOST, PACE * took))
         if self._fresh:
