@@ -1,6 +1,7 @@
 """Traces go to OpenTelemetry's collector where that is set up, with nothing of anybody's in them; a
 collector that is not there costs nobody anything; and without one there is no tracing at all."""
 
+import asyncio
 import socket
 import sys
 import time
@@ -51,7 +52,8 @@ async def test_all_that_is_done_is_traced_and_nothing_of_anybodys_with_it(
     strangers = "5" * 32
     nowhere_ = f"/videos/{OWN_WORDS}.nowhere/?q={OWN_WORDS}"
     person.get(nowhere_, traceparent=f"00-{strangers}-{'6' * 16}-01")
-    async with person.socket(slug) as socket_, person.socket(slug) as other:
+    somebody = Person(site).open(slug)
+    async with person.socket(slug) as socket_, somebody.socket(slug) as other:
         assert (await socket_.ask("rename", name=OWN_NAME)).is_ack
         key = str(uuid.uuid4())
         assert (await socket_.say(OWN_WORDS, key=key)).is_ack
@@ -117,13 +119,9 @@ async def test_fan_out_is_traced_by_the_flush_and_not_by_the_socket(
 ) -> None:
     site = make_site(**{ENDPOINT: collector.url}, OTEL_BSP_SCHEDULE_DELAY="50", RATE_VIEWER="off")
     slug = site.video()
-    person = Person(site).open(slug)
+    anna, ben, cleo = (Person(site).open(slug) for _ in range(3))
     started = time.monotonic()
-    async with (
-        person.socket(slug) as one,
-        person.socket(slug) as two,
-        person.socket(slug) as three,
-    ):
+    async with anna.socket(slug) as one, ben.socket(slug) as two, cleo.socket(slug) as three:
         for number in range(40):
             await one.say(f"comment {number}")
         for other in (two, three):
@@ -148,7 +146,8 @@ async def test_a_collector_that_is_not_there_costs_nobody_anything(make_site: Ma
     )
     slug = site.video()
     person = Person(site).open(slug)
-    async with person.socket(slug) as socket_, person.socket(slug) as other:
+    somebody = Person(site).open(slug)
+    async with person.socket(slug) as socket_, somebody.socket(slug) as other:
         wait_for(lambda: "traces are not sent" in site.log(), "a line that says so")
         slowest = 0.0
         for number in range(30):
@@ -161,7 +160,7 @@ async def test_a_collector_that_is_not_there_costs_nobody_anything(make_site: Ma
             listener.settimeout(15)
             connection, _address = listener.accept()
             began = time.monotonic()
-            code = end(site.servers[0].process)
+            code = await asyncio.to_thread(end, site.servers[0].process)
             took = time.monotonic() - began
             connection.close()
         assert await other.closed() == 1012
