@@ -37,6 +37,7 @@ setup: .venv/.installed
 setup-dev: .venv/.installed-dev
 	@bin/setup-chromium
 	@bin/setup-proxies
+	@bin/setup-systemd
 
 run: setup
 	@exec env DEBUG=on BIND=$(BIND) $(PYTHON) manage.py run --demo

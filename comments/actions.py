@@ -1,7 +1,7 @@
 """From what a client sent to a verb, for the socket and the plain form alike."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from comments import services
 from comments.errors import Code, Refused
 from comments.identity import Actor, actors_of_sessions
-from streamsite.observe import context
+from streamsite.observe import context, tracing
 from streamsite.observe.counts import counts
 
 
@@ -28,6 +28,7 @@ class Sent:
     session_key: str | None
     address: str
     fields: Mapping[str, Any]
+    trace: Any = field(default_factory=tracing.here)  # leads to its span, where there is one
 
 
 def _post(
@@ -66,6 +67,7 @@ def count(door: str, action: object, outcome: str) -> None:
     """Count an answer: `door` it went out by, `outcome` "ok" or the code of the refusal."""
     known = action if isinstance(action, str) and action in ACTIONS else "unknown"
     counts.actions.add(door, known, outcome)
+    tracing.answered(door, known, outcome)
 
 
 def perform(
@@ -87,13 +89,14 @@ def perform_posts(
 ) -> list[Outcome | Refused]:
     """Post what several sockets sent, in one transaction; each has its own outcome, which without
     `wait` may be Held (services.post_many)."""
-    context.hide(*(sent.fields.get("body") for sent in posts))
-    actors = actors_of_sessions([(sent.session_key, sent.address) for sent in posts])
-    drafts = [
-        services.Draft(actor, fields.get("body"), fields.get("key"), shown=fields.get("as"))
-        for actor, fields in zip(actors, (sent.fields for sent in posts), strict=True)
-    ]
-    return [
-        outcome if isinstance(outcome, Refused) else Outcome(number=outcome.number)
-        for outcome in services.post_many(stream_id, drafts, wait=wait)
-    ]
+    with tracing.span("batch", root=True, links=[sent.trace for sent in posts], posts=len(posts)):
+        context.hide(*(sent.fields.get("body") for sent in posts))
+        actors = actors_of_sessions([(sent.session_key, sent.address) for sent in posts])
+        drafts = [
+            services.Draft(actor, fields.get("body"), fields.get("key"), shown=fields.get("as"))
+            for actor, fields in zip(actors, (sent.fields for sent in posts), strict=True)
+        ]
+        return [
+            outcome if isinstance(outcome, Refused) else Outcome(number=outcome.number)
+            for outcome in services.post_many(stream_id, drafts, wait=wait)
+        ]

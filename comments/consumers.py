@@ -22,7 +22,7 @@ from comments.stream import Cursor
 from comments.threads import ACTING, in_database
 from streamsite.env import Rate
 from streamsite.logs import Seldom
-from streamsite.observe import context
+from streamsite.observe import context, tracing
 from streamsite.websocket import Frame
 
 logger = logging.getLogger(__name__)
@@ -108,6 +108,7 @@ class CommentConsumer(Socket):
         self.closing = True
         await super().close(code, reason)
 
+    @tracing.spanned("socket", server=True)
     async def _act(self, text_data: str | None) -> None:
         fields: Fields = {}
         try:

@@ -29,6 +29,7 @@ BEAT_SECONDS = 15.0  # silence after which pages are told that the connection li
 class Source(Protocol):
     """What there is to send, which is the hub's."""
 
+    slug: str
     ring: Ring
     epoch: str
     notice_version: int
@@ -123,7 +124,7 @@ class Delivery:
                     del self._abreast[staff][seat]
         took = self._loop.time() - started
         if reaches:
-            counts.reached_sockets(took, self._given)
+            counts.reached_sockets(took, self._given, self._source.slug, len(self.seats))
         self._given.clear()
         self._next_flush = started + max(PACE_AT_LEAST * took, min(PACE_AT_MOST, PACE * took))
         if self._fresh:

@@ -14,6 +14,10 @@ class StreamsiteConfig(AppConfig):
             from streamsite.observe import sentry
 
             sentry.start()
+        if settings.TRACES:
+            from streamsite.observe import tracing
+
+            tracing.start()
 
 
 class StreamsiteAdminConfig(AdminConfig):

@@ -23,6 +23,7 @@ from streamsite import http2, peers, websocket
 from streamsite.bodies import BoundedBodies
 from streamsite.cookies import CleanCookies
 from streamsite.lifespan import Lifespan
+from streamsite.observe import tracing
 from streamsite.observe.context import Traced
 
 peers.install()
@@ -31,7 +32,7 @@ http2.install()
 
 application: Any = ProtocolTypeRouter(
     {
-        "http": Traced(CleanCookies(BoundedBodies(django_application))),
+        "http": Traced(tracing.requests(CleanCookies(BoundedBodies(django_application)))),
         # Channels' AuthMiddlewareStack in its parts: Admission needs the cookies before the rest.
         # Its last is left out: the consumer asks who is behind a session, for many at once.
         "websocket": Traced(

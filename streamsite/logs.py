@@ -102,6 +102,29 @@ class RedisInOneLine(logging.Filter):
         return True
 
 
+class TracesSeldom(logging.Filter):
+    """OpenTelemetry tells of each try to reach its collector, and of each span without a place in
+    its queue. A line a minute says as much, without a traceback: nothing of ours depends on it."""
+
+    SAYS = "traces are not sent: %s"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seldom = Seldom(60.0)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.msg == self.SAYS:
+            return True  # Django was set up twice, as it is to serve, and added a second filter
+        if not self._seldom.is_due():
+            return False
+        error = record.exc_info[1] if record.exc_info else None
+        said = f"{record.getMessage()} {error or ''}".strip()
+        record.msg, record.args = self.SAYS, (said,)
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.exc_info = None
+        return True
+
+
 class Seldom:
     """For a line about what meets many in the same moment: due once in `seconds`."""
 

@@ -19,7 +19,7 @@ from comments import threads
 from comments.fanout import fanout
 from streamsite.env import is_loopback, refuse
 from streamsite.https import HttpsOnly
-from streamsite.observe import sentry
+from streamsite.observe import sentry, tracing
 from streamsite.tls import TlsConfig
 
 DRAIN_SECONDS = 3.0  # over which the sockets are told to come back, so that they do not all at once
@@ -101,6 +101,7 @@ def run(bind: str) -> NoReturn:
 
     logging.shutdown()
     sentry.flush()
+    tracing.flush()
     # Python would wait for every thread, and the database may keep one for longer than we may stay.
     os._exit(code)
 

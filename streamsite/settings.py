@@ -16,6 +16,7 @@ from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 
 from streamsite import env, tls
 from streamsite.connections import TellingRetry, attentive
+from streamsite.observe.collector import collector
 
 django_stubs_ext.monkeypatch()  # makes ModelAdmin[Video] and the like work outside mypy too
 
@@ -45,6 +46,7 @@ if TLS and not HTTPS:
 HSTS_ALL = env.flag("HSTS_ALL", default=False)
 METRICS_TOKEN = env.token("METRICS_TOKEN")
 SENTRY_DSN = env.sentry("SENTRY_DSN")
+TRACES = collector()
 LOG_FORMAT = env.choice("LOG_FORMAT", default="text" if DEBUG else "json", allowed=("text", "json"))
 LOG_LEVEL = env.choice("LOG_LEVEL", default="INFO", allowed=("DEBUG", "INFO", "WARNING", "ERROR"))
 
@@ -306,6 +308,7 @@ TIME_ZONE = "UTC"
 # What no line of the log shows.
 LOG_SECRETS = [SECRET_KEY, METRICS_TOKEN, SENTRY_DSN, DATABASES["default"].get("PASSWORD")]
 LOG_SECRETS += [host.get("password") for host in (REDIS.hosts if REDIS else [])]
+LOG_SECRETS += TRACES.secrets if TRACES else []
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -313,7 +316,10 @@ LOGGING = {
         "text": {"()": "streamsite.logs.OneLineFormatter", "secrets": LOG_SECRETS},
         "json": {"()": "streamsite.logs.JsonFormatter", "secrets": LOG_SECRETS},
     },
-    "filters": {"redis": {"()": "streamsite.logs.RedisInOneLine"}},
+    "filters": {
+        "redis": {"()": "streamsite.logs.RedisInOneLine"},
+        "traces": {"()": "streamsite.logs.TracesSeldom"},
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
@@ -324,6 +330,10 @@ LOGGING = {
         "django.request": {"level": "ERROR"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
         "channels_redis.pubsub": {"filters": ["redis"]},
+        "opentelemetry": {"level": "WARNING"},
+        # Where it tells of its collector, and of its queue.
+        "opentelemetry.exporter.otlp.proto.http.trace_exporter": {"filters": ["traces"]},
+        "opentelemetry.sdk._shared_internal": {"filters": ["traces"]},
         # A line or more for each sign-in, wrong or right; ours says when a name is locked.
         "axes": {"level": "ERROR"},
     },

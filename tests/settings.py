@@ -15,7 +15,10 @@ _ours = {
     *("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "BIND", "HTTP_BIND", "HTTPS", "ORIGINS"),
     *("PROCESSES", "METRICS_TOKEN", "SENTRY_DSN", "LOG_FORMAT", "EXPORT_HOURS", "FFMPEG"),
 }
-_ours_begin = ("RATE_", "SOCKETS_PER_", "TLS_", "TRUSTED_", "ALLOWED_", "LOGIN_", "ADMIN_", "DEMO_")
+_ours_begin = (
+    *("RATE_", "SOCKETS_PER_", "TLS_", "TRUSTED_", "ALLOWED_", "LOGIN_", "ADMIN_", "DEMO_"),
+    "OTEL_",
+)
 for _name in list(os.environ):
     # Nothing of the developer's own environment decides how a test ends.
     if _name in _ours or _name.startswith(_ours_begin):

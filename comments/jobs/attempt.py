@@ -20,6 +20,7 @@ from django.utils.translation import gettext_noop
 from comments.identity import Actor
 from comments.jobs import bell, queue
 from comments.models import Job
+from streamsite.observe import tracing
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +145,11 @@ def run(pk: int, task_id: uuid.UUID, works: Mapping[str, Work]) -> None:
     settings.EXPORT_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
     _current = attempt
     try:
-        _do(attempt, works[job.kind])
+        video = job.stream.video.slug
+        with tracing.span(f"job {job.kind}", root=True, job=job.pk, video=video):
+            _do(attempt, works[job.kind])
+            outcome = "not_wanted" if job.state == Job.State.RUNNING else job.state
+            tracing.tell(failed=job.state == Job.State.FAILED, outcome=outcome, rows=job.total)
     finally:
         _current = None
         attempt.part.unlink(missing_ok=True)

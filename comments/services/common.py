@@ -12,6 +12,7 @@ from comments import stream
 from comments.errors import Code, Refused
 from comments.identity import Actor
 from comments.models import Comment, Viewer
+from streamsite.observe import tracing
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ DATABASE_FAILED = (OperationalError, InterfaceError, InternalError)
 def verb[**P, R](function: Callable[P, R]) -> Callable[P, R]:
     """One transaction; a database that is busy or gone is a refusal to try again, not a crash."""
 
+    @tracing.spanned(f"commit {function.__name__}")
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:

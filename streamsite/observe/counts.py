@@ -7,6 +7,7 @@ a plain int; what threads count too is a Tally. `streamsite.observe.metrics` mak
 import time
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Callable
 from threading import Lock
 
 
@@ -73,6 +74,8 @@ class Counts:
         self.ring_misses = 0
         self.catch_ups_failed = 0
         self.sockets_opened = 0
+        # Told of each flush, where that is traced: seconds, changes, video, sockets.
+        self.tell_flush: Callable[[float, int, str, int], None] | None = None
         # Counted by threads too.
         self.peers_cut = Tally("silent", "not_reading", "closing")  # why
         self.sockets_refused = Tally("origin", "session", "address", "process")  # why
@@ -83,14 +86,18 @@ class Counts:
             *("evicted", "rejected", "disconnected"),
         )  # what
 
-    def reached_sockets(self, took: float, given: list[tuple[float, int]]) -> None:
-        """A flush that took so many seconds; `given`: when numbers were given that it brought to
-        the sockets, and how many then."""
+    def reached_sockets(
+        self, took: float, given: list[tuple[float, int]], video: str, sockets: int
+    ) -> None:
+        """A flush that took so many seconds, to so many sockets of a video; `given`: when numbers
+        were given that it brought to them, and how many then."""
         self.flush_seconds.observe(took)
         now = time.time()
         for at, how_many in given:
             # Between hosts the clocks may differ a little.
             self.latency_seconds.observe(max(0.0, now - at), how_many)
+        if self.tell_flush:
+            self.tell_flush(took, sum(how_many for _at, how_many in given), video, sockets)
 
 
 counts = Counts()
