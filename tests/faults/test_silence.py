@@ -5,7 +5,6 @@ import json
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -106,15 +105,19 @@ async def test_a_database_that_hangs_is_told_and_keeps_nobody_from_ending(behind
         reading = asyncio.create_task(asyncio.to_thread(Person(site).get, f"/videos/{slug}/"))
         await asyncio.sleep(0)  # it is sent
         assert await socket.answers_a_ping(), "which came after it"
+        so_far = len(site.log())
         server.process.send_signal(signal.SIGTERM)
         started = time.monotonic()
         code = await asyncio.to_thread(server.process.wait, 15)
         assert time.monotonic() - started < 10
-        assert code in (0, 1), "0: nobody was left without an answer"
         assert (await again).code == "try_again"
         assert await socket.closed() == 1012
-        with suppress(OSError):
-            assert (await reading).status == 503
+        try:
+            is_cut = (await reading).status != 503
+        except OSError:
+            is_cut = True
+        is_given_up = "an action found the database failing: UnansweredError" in site.log()[so_far:]
+        assert code == (is_cut or is_given_up), "0: nobody was left without an answer"
 
 
 async def test_a_mistake_in_one_video_does_not_end_the_safety_poll(
