@@ -81,7 +81,12 @@ class BoundedServer(TCPServer):
                 self.tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
     async def _read_data(self) -> None:
-        await super()._read_data()
+        try:
+            await super()._read_data()
+        except asyncio.CancelledError:
+            # The process ends, and time is up: what is still to be sent would be waited for.
+            self.writer.transport.abort()
+            raise
         # What works for the peer has been told. It will ask for nothing else.
         self.has_left = True
         await self.idle_task.stop()
