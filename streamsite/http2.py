@@ -57,8 +57,9 @@ from streamsite.websocket import (
 # An answer of which a peer takes nothing for this long, while more of it waits, is broken off: its
 # window may stay shut for ever, on a connection that looks well. As in streamsite/peers.py.
 UNTAKEN_AT_MOST = 30.0  # seconds
-# Answers that an address has under way, for each socket that it may have: with a shut window each
-# holds up to 160 KiB, the buffer's 32 and a piece of 64 KiB twice. Who asks for more waits.
+# Answers that an address has under way, for each socket that it may have. With a shut window each
+# holds up to 200 KiB, as measured (a piece of 64 KiB in the buffer, one in hand, and what goes with
+# them). Who asks for more waits.
 ANSWERS_PER_SOCKET = 2
 
 
