@@ -191,18 +191,23 @@ class Fanout:
         self.draining = True
         for timeout in self._arriving:
             timeout.reschedule(0.0)
-        asyncio.get_running_loop().call_later(seconds + ANSWER_SECONDS, give_up)
+        loop = asyncio.get_running_loop()
+        loop.call_later(seconds + ANSWER_SECONDS, give_up)
         if seen := self.viewer_counts.take():
             # Before the sockets are closed: with the last of them the process may end.
             await asyncio.wait([self._spawn(keep(seen))], timeout=KEEP_SECONDS)
         seats = [seat for hub in self.hubs.values() for seat in hub.seats]
+        seats = [seat for n in range(CLOSING_STEPS) for seat in seats[n::CLOSING_STEPS]]
+        began, told = loop.time(), 0
         closing = set()
-        # In steps that a timer can tell apart, however many sockets there are.
-        for step in range(CLOSING_STEPS):
-            for seat in seats[step::CLOSING_STEPS]:
+        # In steps that a timer can tell apart, however many sockets there are; and by the clock,
+        # since each step is late on a machine that is busy, and there is an end to our time.
+        while told < len(seats):
+            due = 1 + int(len(seats) * min(1.0, (loop.time() - began) / seconds))
+            for seat in seats[told:due]:
                 closing.add(asyncio.ensure_future(ignore_errors(seat.close(code))))
-            if seats:
-                await asyncio.sleep(seconds / CLOSING_STEPS)
+            told = due
+            await asyncio.sleep(seconds / CLOSING_STEPS)
         if closing:
             await asyncio.wait(closing, timeout=ANSWER_SECONDS + 1)
 

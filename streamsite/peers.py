@@ -15,23 +15,22 @@ says when that is.
 import asyncio
 import socket
 import struct
-from collections import Counter
 from contextlib import suppress
 from typing import Any, ClassVar
 
 import h11
 import hypercorn.protocol
-from django.conf import settings
 from hypercorn.asyncio import run as asyncio_run
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.events import Closed, Event, Updated
 from hypercorn.protocol.h11 import H11Protocol
 
-from comments import limits
 from comments.fanout import fanout
-from streamsite import env, http2
+from streamsite import http2
+from streamsite.accepting import address_of, connections
+from streamsite.reading import Reading
 from streamsite.serving import DRAIN_SECONDS
-from streamsite.websocket import LiveStream, bytes_taken, bytes_waiting
+from streamsite.websocket import LiveStream
 
 # A peer that takes less than this in that time, while more waits for it, is cut: half a kilobyte a
 # second is the poorest line. A browser whose video is paused, and whose buffer is full, asks for
@@ -40,52 +39,54 @@ LEAST_TAKEN = 16 * 1024  # bytes
 TAKEN_WITHIN = 30.0  # seconds
 LOOK_SECONDS = 4.0
 LOOK_STEPS = 20  # the connections are looked at in so many parts
-# Beside the sockets that may be open: pages, files, and handshakes, kept open by browsers for 30 s.
-LEAST_BESIDE = 1024
-PER_SOCKET_OF_ADDRESS = 2  # connections from one address for each socket that it may have
 
 
 class BoundedServer(TCPServer):
     """One connection; Hypercorn's name for it."""
 
-    open: "ClassVar[dict[BoundedServer, None]]" = {}
-    addresses: ClassVar[Counter[str]] = Counter()
+    looked_at: "ClassVar[dict[BoundedServer, None]]" = {}
     looking: "ClassVar[asyncio.Task[None] | None]" = None
     ending: "ClassVar[asyncio.Task[None] | None]" = None
 
     tcp: socket.socket | None = None  # where its kernel's counters can be asked
     has_left = False  # the peer sends nothing any more
-    watched_since = 0.0  # since when data waits for the peer, 0 while none does
-    taken = 0  # bytes that the peer's kernel had acknowledged by then
-    waited = 0  # and when it has acknowledged all that waited then
 
     async def run(self) -> None:
-        peer = self.writer.get_extra_info("peername")
-        address = address_of(peer)
-        if is_full(address):
-            self.writer.transport.abort()
-            return
-        transport_socket = self.writer.get_extra_info("socket")
-        if transport_socket.family in (socket.AF_INET, socket.AF_INET6):
-            self.tcp = transport_socket
-            milliseconds = int(TAKEN_WITHIN * 1000)
-            self.tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
-        self.open[self] = None
-        self.addresses[address] += 1
+        address = connections.after_handshake(self.writer.transport.get_protocol())
+        if address is None:
+            address = address_of(self.writer.get_extra_info("peername"))
+            if not connections.take_in(address):
+                self.writer.transport.abort()
+                return
+        self.looked_at[self] = None
+        self.reading = Reading(LEAST_TAKEN, TAKEN_WITHIN)
         if BoundedServer.looking is None or BoundedServer.looking.done():
             BoundedServer.looking = self.loop.create_task(_look_at_all())
         if BoundedServer.ending is None:
             BoundedServer.ending = self.loop.create_task(_close_sockets_at_the_end(self.context))
         try:
+            self._bound_waiting()
             await super().run()
         finally:
-            del self.open[self]
-            self.addresses[address] -= 1
-            if not self.addresses[address]:
-                del self.addresses[address]
+            self.looked_at.pop(self, None)
+            connections.let_go(address)
+
+    def _bound_waiting(self) -> None:
+        """Have the kernel give up a peer that acknowledges nothing."""
+        transport_socket = self.writer.get_extra_info("socket")
+        if transport_socket.family in (socket.AF_INET, socket.AF_INET6):
+            self.tcp = transport_socket
+            milliseconds = int(TAKEN_WITHIN * 1000)
+            with suppress(OSError):  # it has gone already, which is found out next
+                self.tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
     async def _read_data(self) -> None:
-        await super()._read_data()
+        try:
+            await super()._read_data()
+        except asyncio.CancelledError:
+            # The process ends, and time is up: what is still to be sent would be waited for.
+            self.writer.transport.abort()
+            raise
         # What works for the peer has been told. It will ask for nothing else.
         self.has_left = True
         await self.idle_task.stop()
@@ -108,63 +109,29 @@ class BoundedServer(TCPServer):
         if isinstance(protocol, http2.Protocol):
             protocol.look(now)
         stream = getattr(protocol, "stream", None)
-        if isinstance(stream, LiveStream) or self.tcp is None:
+        if isinstance(stream, LiveStream):
+            if stream.open_to is not None:
+                del self.looked_at[self]  # a socket from now on, which its stream looks at
+            return
+        if self.tcp is None:
             return
         if self.writer.transport.is_closing() and self.tcp.fileno() < 0:
             return
-        if self.is_not_reading(now):
+        if self.reading.stalls_at(now, self.tcp):
             # With nothing left behind in the kernel, which would go on offering it.
             self.tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.writer.transport.abort()
-
-    def is_not_reading(self, now: float) -> bool:
-        """Whether the peer took next to nothing within TAKEN_WITHIN, and not all that waited for
-        it at the beginning. Who is slow is given the time anew for each LEAST_TAKEN."""
-        assert self.tcp is not None, "it was asked whether there is one"
-        if (waiting := bytes_waiting(self.tcp)) == 0:
-            self.watched_since = 0.0
-            return False
-        taken = bytes_taken(self.tcp)
-        if self.watched_since and taken - self.taken < LEAST_TAKEN and taken < self.waited:
-            return now - self.watched_since >= TAKEN_WITHIN
-        self.watched_since, self.taken, self.waited = now, taken, taken + waiting
-        return False
-
-
-def address_of(peer: Any) -> str:
-    """The address that a connection counts for; empty behind a proxy, where all come from one."""
-    if settings.TRUSTED_PROXIES or not isinstance(peer, tuple):
-        return ""
-    return limits.address_of({}, peer[0])
-
-
-def is_full(address: str) -> bool:
-    """Whether one more connection would be too many, for this process or for its address."""
-    if len(BoundedServer.open) >= most_connections():
-        return True
-    sockets: int | None = settings.SOCKETS_PER_ADDRESS
-    if not address or sockets is None:
-        return False
-    return BoundedServer.addresses[address] >= PER_SOCKET_OF_ADDRESS * sockets
-
-
-def most_connections() -> int:
-    """Half as many again as sockets, and never more than there are descriptors for."""
-    sockets: int | None = settings.SOCKETS_PER_PROCESS
-    if sockets is None:
-        return env.most_connections()
-    return min(env.most_connections(), sockets + max(LEAST_BESIDE, sockets // 2))
 
 
 async def _look_at_all() -> None:
     """Look at every connection once in LOOK_SECONDS."""
     loop = asyncio.get_running_loop()
-    while BoundedServer.open:
-        connections = list(BoundedServer.open)
+    while BoundedServer.looked_at:
+        connections = list(BoundedServer.looked_at)
         for step in range(LOOK_STEPS):
             await asyncio.sleep(LOOK_SECONDS / LOOK_STEPS)
             for connection in connections[step::LOOK_STEPS]:
-                if connection in BoundedServer.open:
+                if connection in BoundedServer.looked_at:
                     connection.look(loop.time())
 
 

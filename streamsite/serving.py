@@ -11,16 +11,18 @@ import threading
 from contextlib import suppress
 from typing import Any, NoReturn
 
-import uvloop
 from django.conf import settings
 from hypercorn.asyncio import serve as hypercorn_serve
 
 from comments import threads
 from comments.fanout import fanout
+from streamsite.accepting import Loop
 from streamsite.env import is_loopback, refuse
 from streamsite.https import HttpsOnly
 from streamsite.observe import sentry, tracing
 from streamsite.tls import TlsConfig
+
+logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 3.0  # over which the sockets are told to come back, so that they do not all at once
 GC_THRESHOLD = (10_000, 20, 20)
@@ -39,7 +41,7 @@ class InFlight:
     def __init__(self, app: Any, ending: asyncio.Event) -> None:
         self.app = app
         self.ending = ending
-        self.was_cut = False
+        self.cut: list[str] = []  # what it was, by kind and path
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         finished = scope["type"] == "lifespan"
@@ -55,7 +57,8 @@ class InFlight:
         try:
             await self.app(scope, receive, watched_send)
         except asyncio.CancelledError:
-            self.was_cut |= self.ending.is_set() and not finished
+            if self.ending.is_set() and not finished:
+                self.cut.append(f"{scope['type']} {scope['path']}")
             raise
 
 
@@ -91,7 +94,7 @@ def run(bind: str) -> NoReturn:
     # collector would look at all of it after every few of them.
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=Loop) as runner:
         try:
             code = runner.run(_serve(config))
         except OSError as error:
@@ -144,7 +147,15 @@ async def _serve(config: TlsConfig) -> int:
         closing.add(loop.create_task(fanout.close_all(1012, seconds=DRAIN_SECONDS)))
 
     await hypercorn_serve(app, config, shutdown_trigger=shutdown_trigger)
-    return UNFINISHED if in_flight.was_cut or threads.given_up else 0
+    if not in_flight.cut and not threads.given_up:
+        return 0
+    logger.warning(
+        "the end came before all had finished: %d cut off (first: %s), %d actions given up",
+        len(in_flight.cut),
+        next(iter(in_flight.cut), "none"),
+        threads.given_up,
+    )
+    return UNFINISHED
 
 
 def tell_supervisor(state: str) -> None:

@@ -283,6 +283,9 @@ MEDIA_URL = "/media/"
 MEDIA_ROOT = DATA_DIR / "media"
 FFMPEG = env.program("FFMPEG", default="ffmpeg")  # takes posters from uploaded videos
 UPLOAD_MAX_MB = env.number("UPLOAD_MAX_MB", default=2048, least=1, most=1_000_000, example=2048)
+# Of a request's body; what is beyond it waits on the disk. No form of a page is as long, and many
+# bodies may drip in at once, 24 on each connection of HTTP/2.
+FILE_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024  # bytes
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {

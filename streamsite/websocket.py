@@ -14,14 +14,10 @@ tests/test_websocket.py says when that is.
 """
 
 import asyncio
-import fcntl
 import random
 import socket
 import struct
-import sys
-import termios
 import zlib
-from array import array
 from typing import Any
 
 from hypercorn.protocol import h11, ws_stream
@@ -34,6 +30,7 @@ from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
 
 from streamsite.observe.counts import counts
+from streamsite.reading import Reading
 
 PING_SECONDS = 38.0  # between two pings of one socket; keeps idle ones alive through proxies
 # A socket waits up to PING_SECONDS for its first ping, so a live one is heard of well within this;
@@ -178,7 +175,7 @@ class LiveStream(WSStream):
         self.pinged = 0.0
         self.closing_since = 0.0  # since when the handshake of closing is seen under way
         self.tcp: socket.socket | None = None  # where its kernel's counters can be asked
-        self.reading = Reading()
+        self.reading = Reading(LEAST_TAKEN, TAKEN_WITHIN)
 
     async def handle(self, event: Event) -> None:
         if isinstance(event, Body | Data):
@@ -291,43 +288,10 @@ class LiveStream(WSStream):
         pong may wait behind all that."""
         if self.tcp is None:
             return False
-        waiting = bytes_waiting(self.tcp)
-        if not waiting and not self.reading.is_watched:
-            return False  # most of the time, of most sockets
-        taken = bytes_taken(self.tcp) if waiting else 0
-        stalls = self.reading.stalls(now, waiting, taken)
+        stalls = self.reading.stalls_at(now, self.tcp)
         if self.reading.is_seen:
             self.heard = now
         return stalls
-
-
-class Reading:
-    """Whether a peer takes what waits for it.
-
-    A peer far away always has something under way: what counts is whether it takes that.
-    """
-
-    def __init__(self) -> None:
-        self.is_seen = False  # at the last look
-        self._since = 0.0  # since when data waits for the peer, 0 while none does
-        self._taken = 0  # bytes that it had taken by then
-        self._all = 0  # and when it has taken all that waited then
-
-    @property
-    def is_watched(self) -> bool:
-        """Whether something waited for it at the last look."""
-        return bool(self._since) or self.is_seen
-
-    def stalls(self, now: float, waiting: int, taken: int) -> bool:
-        """Whether data waits for TAKEN_WITHIN, and the peer took next to nothing of it; from how
-        many bytes wait now and were taken since its beginning."""
-        reads = taken - self._taken >= LEAST_TAKEN
-        self.is_seen = bool(waiting and self._since and reads)
-        if waiting and self._since and not reads and taken < self._all:
-            return now - self._since >= TAKEN_WITHIN
-        self._since = now if waiting else 0.0
-        self._taken, self._all = taken, taken + waiting
-        return False
 
 
 async def _look_at_all() -> None:
@@ -341,21 +305,6 @@ async def _look_at_all() -> None:
             for stream in streams[step::LOOK_STEPS]:
                 if stream in LiveStream.live:
                     stream.look(now)
-
-
-_answer = array("i", [0])  # asked for thousands of times a second
-
-
-def bytes_waiting(peer: socket.socket) -> int:
-    """How much of what we sent the peer's kernel has not acknowledged (SIOCOUTQ)."""
-    fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, _answer)
-    return _answer[0]
-
-
-def bytes_taken(peer: socket.socket) -> int:
-    """How much it has acknowledged since the beginning (tcpi_bytes_acked in Linux's tcp_info)."""
-    info = peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128)
-    return int.from_bytes(info[120:128], sys.byteorder)
 
 
 def _bound_waiting(peer: socket.socket, *, alone: bool) -> None:

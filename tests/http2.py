@@ -47,6 +47,7 @@ class Http2:
         tls = ssl.create_default_context(cafile=site.variables["TLS_CERT"])
         tls.set_alpn_protocols(["h2"])
         plain = socket.create_connection(("127.0.0.1", self.port), SECONDS)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as browsers do
         self.socket = tls.wrap_socket(plain, server_hostname="127.0.0.1")
         assert self.socket.selected_alpn_protocol() == "h2"
         self.h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))

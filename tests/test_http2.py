@@ -21,6 +21,8 @@ from tests.conftest import MakeSite
 from tests.http2 import Http2, Http2Socket
 from tests.servers import Site, wait_for
 
+SIZE = 2 * 1024 * 1024  # of a file that is downloaded
+
 
 def post(body: str) -> str:
     return json.dumps({"action": "post", "body": body, "key": str(uuid.uuid4())})
@@ -83,6 +85,42 @@ def test_who_leaves_with_several_downloads_waiting_leaves_nothing(secure_site: S
             streams = [http2.request("GET", "/media/waiting.mp4") for _ in range(5)]
             http2.until(lambda found=streams: all(s.size for s in found), "some of each")  # type: ignore[misc]
     wait_for(lambda: server.holds(ports) == 0, "their connections are gone", seconds=5)
+
+
+def test_downloads_of_which_nothing_is_taken_cost_a_piece_each(secure_site: Site) -> None:
+    large = Path(secure_site.variables["DATA_DIR"]) / "media" / "shut.mp4"
+    large.parent.mkdir(exist_ok=True)
+    large.write_bytes(bytes(SIZE))
+    server = secure_site.servers[0]
+    with Http2(secure_site) as quick, Http2(secure_site, window=0, reads=False) as shut:
+        assert quick.get("/media/shut.mp4").ended
+        before = server.resident_kib
+        streams = [shut.request("GET", "/media/shut.mp4") for _ in range(24)]
+        shut.until(lambda: all(stream.status == 200 for stream in streams), "their heads")
+        grown = []
+        for _ in range(3):  # while others are served all of it
+            assert quick.get("/media/shut.mp4").size == SIZE
+            grown.append(server.resident_kib - before)
+        assert max(grown) < 24 * 256
+        assert not any(stream.size for stream in streams)
+
+
+def test_bodies_that_do_not_end_wait_on_the_disk(secure_site: Site) -> None:
+    server = secure_site.servers[0]
+    with Http2(secure_site) as http2:
+        assert http2.get("/healthz").status == 200
+        before = server.resident_kib
+        streams = [http2.request("POST", "/accounts/login/", end=False) for _ in range(23)]
+        for stream in streams:
+            room = partial(http2.h2.local_flow_control_window, stream.id)
+            for _ in range(10):  # 480 KB
+                http2.until(lambda room=room: room() >= 48_000, "room for more")  # type: ignore[misc]
+                for _ in range(3):
+                    http2.h2.send_data(stream.id, bytes(16_000))
+                http2.flush()
+        assert http2.get("/healthz").status == 200, "all that came before has been read"
+        assert server.resident_kib - before < 23 * 256
+        assert not any(stream.status for stream in streams)
 
 
 def test_as_many_sockets_one_after_the_other_as_anybody_likes(secure_site: Site) -> None:

@@ -1,12 +1,15 @@
-"""TLS by `serve` itself: Chromium over HTTP/2, what comes without TLS, renewal of certificates."""
+"""TLS by `serve` itself: Chromium over HTTP/2, what comes without TLS, renewal of certificates, and
+who is let in."""
 
 import http.client
 import json
+import resource
 import shutil
 import signal
 import socket
 import ssl
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -32,7 +35,7 @@ def site(
     shutil.copytree(static, folder / "data" / "static")
     pair = shutil.copy(authority.issue("127.0.0.1"), folder / "pair.pem")
     own = {"TRUSTED_PROXIES": "0", "HTTPS": "on", "HTTP_BIND": f"127.0.0.1:{PLAIN}"}
-    own |= {"TLS_CERT": str(pair), "TLS_KEY": str(pair)}
+    own |= {"TLS_CERT": str(pair), "TLS_KEY": str(pair), "SOCKETS_PER_ADDRESS": "20"}
     found = Site(databases, folder, **(VARIABLES | own))
     yield found
     found.kill()
@@ -44,6 +47,45 @@ def trusting(authority: Authority) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=authority.path)
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+@pytest.fixture(scope="module")
+def silent(site: Site) -> Iterator[socket.socket]:
+    """A peer that never begins with TLS, from the first test on: it is given some seconds."""
+    with connect_from(site, "127.0.0.9") as peer:
+        yield peer
+
+
+@pytest.fixture(autouse=True)
+def begun(silent: socket.socket) -> None:
+    """It waits from the first test of this file on."""
+
+
+def connect_from(site: Site, address: str) -> socket.socket:
+    there = ("127.0.0.1", site.servers[0].port)
+    return socket.create_connection(there, 10, source_address=(address, 0))
+
+
+def is_let_in(site: Site, trusting: ssl.SSLContext, address: str) -> bool:
+    """Whether somebody from there is welcomed by TLS."""
+    try:
+        with (
+            connect_from(site, address) as plain,
+            trusting.wrap_socket(plain, server_hostname="127.0.0.1"),
+        ):
+            return True
+    except OSError:
+        return False
+
+
+def is_ended(peer: socket.socket) -> bool:
+    """Whether the server ends the connection, within the peer's timeout."""
+    try:
+        return peer.recv(1) == b""
+    except ConnectionError:
+        return True
+    except TimeoutError:
+        return False
 
 
 def serial_of(port: int, context: ssl.SSLContext) -> str:
@@ -108,6 +150,46 @@ def test_pages_by_https_promise_to_stay_so(site: Site) -> None:
         assert "; Secure" in page.headers["set-cookie"]
 
 
+def test_one_address_has_so_many_answers_under_way_and_more_wait_for_their_turn(
+    site: Site,
+) -> None:
+    media = Path(site.variables["DATA_DIR"]) / "media"
+    media.mkdir(exist_ok=True)
+    (media / "long.mp4").write_bytes(bytes(300_000))
+
+    def under_way() -> int:
+        for http2 in (one, other):
+            http2.take(0.01)
+        return sum(s.status == 200 for http2 in (one, other) for s in http2.streams.values())
+
+    with Http2(site) as third:
+        with (
+            Http2(site, window=0, reads=False) as one,
+            Http2(site, window=0, reads=False) as other,
+        ):
+            streams = [one.request("GET", "/media/long.mp4") for _ in range(24)]
+            wait_for(lambda: under_way() == 24, "the first ones")
+            late = [other.request("GET", "/media/long.mp4") for _ in range(20)]
+            wait_for(lambda: under_way() == 40, "all that it may have")
+            waiting = third.request("GET", "/healthz")
+            form = third.request("POST", "/", end=False)
+            third.h2.send_data(form.id, b"x=1", end_stream=True)
+            third.flush()
+            other.h2.reset_stream(late[-1].id)  # which waits
+            other.flush()
+            third.take(0.3)
+            assert (under_way(), waiting.status) == (40, 0)
+            for stream in streams[:5]:
+                one.h2.reset_stream(stream.id)
+            one.flush()
+            wait_for(lambda: under_way() == 43, "the three that waited longest")
+            third.until(lambda: waiting.ended and form.ended, "those behind them")
+            assert (waiting.status, form.status) == (200, 403)
+        # And when they have left, all is free again.
+        for _ in range(45):
+            assert third.get("/healthz").status == 200
+
+
 def test_what_comes_without_tls_is_shown_the_way_or_refused(site: Site, slug: str) -> None:
     port = site.servers[0].port
     assert by_http("GET", "/videos/x/?a=b%20c") == (
@@ -140,3 +222,42 @@ def test_a_renewed_certificate_is_shown_from_sighup_on(
     server.process.send_signal(signal.SIGHUP)
     wait_for(lambda: "the certificate stays the old one: TLS_CERT" in site.log(), "the refusal")
     assert serial_of(server.port, trusting) == second
+
+
+# --- Who is let in ------------------------------------------------------------------------------
+
+
+def test_who_does_not_begin_with_tls_is_cut(site: Site, silent: socket.socket) -> None:
+    assert is_ended(silent)
+    assert site.servers[0].holds({silent.getsockname()[1]}) == 0
+
+
+def test_connections_count_for_their_address_from_their_accept_on(
+    site: Site, trusting: ssl.SSLContext
+) -> None:
+    """Twice, since nothing of the first time may count the second time."""
+    for _ in range(2):
+        with ExitStack() as some:
+            peers = [some.enter_context(connect_from(site, "127.0.0.7")) for _ in range(40)]
+            ports = {peer.getsockname()[1] for peer in peers}
+            for peer in peers[::2]:  # the others are silent
+                some.enter_context(trusting.wrap_socket(peer, server_hostname="127.0.0.1"))
+            assert is_ended(some.enter_context(connect_from(site, "127.0.0.7")))
+            assert not is_let_in(site, trusting, "127.0.0.7")
+            assert site.servers[0].holds(ports) == 40
+            assert is_let_in(site, trusting, "127.0.0.8")
+        wait_for(lambda found=ports: site.servers[0].holds(found) == 0, "they are gone")  # type: ignore[misc]
+
+
+def test_silent_connections_do_not_use_up_the_descriptors(
+    site: Site, trusting: ssl.SSLContext
+) -> None:
+    """The last one of this file: what a limit was lowered to stays."""
+    server = site.servers[0]
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (256, 256))
+    with ExitStack() as some:
+        for number in range(240):
+            some.enter_context(connect_from(site, f"127.0.1.{number // 40}"))
+        wait_for(lambda: not is_let_in(site, trusting, "127.0.2.1"), "nobody else is let in")
+        assert server.descriptors < 240, "not even they alone"
+    wait_for(lambda: is_let_in(site, trusting, "127.0.2.1"), "there is room again")

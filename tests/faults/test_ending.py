@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket as sockets
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AsyncExitStack, closing, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -94,6 +95,8 @@ async def test_a_process_ends_within_ten_seconds_and_tells_what_was_cut(
     assert slowest < 10
     assert await reading > SIZE - 12, "what can finish meanwhile does"
     assert codes[CUT] == codes[STUCK] == codes[LOCKED] == 1
+    assert "1 cut off (first: http /media/long.mp4), 0 actions given up" in site.log(CUT)
+    assert re.search(r"0 cut off \(first: none\), [12] actions given up", site.log(LOCKED))
     assert codes[CALM] == 0, "that somebody does not listen is no failure"
     assert not site.tracebacks
 
@@ -115,3 +118,26 @@ async def test_a_socket_that_is_still_opening_at_the_end_is_told_to_come_back(
     assert codes == [0], "nobody has lost anything"
     assert took < 4, "the database is not waited for"
     assert not site.tracebacks
+
+
+async def test_on_a_machine_that_is_busy_every_socket_is_told_in_time(make_site: MakeSite) -> None:
+    """The process gets a tenth of the time: all that it does in steps is late at each."""
+    site = make_site(SOCKETS_PER_SESSION="off")
+    process = site.servers[0].process
+    person = Person(site).open(slug := site.video())
+
+    async def starve() -> None:
+        while process.poll() is None:
+            for by, seconds in ((signal.SIGSTOP, 0.13), (signal.SIGCONT, 0.015)):
+                process.send_signal(by)
+                await asyncio.sleep(seconds)
+
+    async with AsyncExitStack() as some:
+        open_ = [await some.enter_async_context(person.socket(slug)) for _ in range(70)]
+        ending = asyncio.create_task(asyncio.to_thread(end_all, site.servers))
+        starving = asyncio.create_task(starve())
+        assert {await socket.closed() for socket in open_} == {1012}
+        codes, took = await ending
+        await starving
+    assert codes == [0]
+    assert took < 7, "the sockets are closed over 3 s"
