@@ -185,7 +185,10 @@ def test_one_address_has_so_many_answers_under_way_and_more_wait_for_their_turn(
             wait_for(lambda: under_way() == 43, "the three that waited longest")
             third.until(lambda: waiting.ended and form.ended, "those behind them")
             assert (waiting.status, form.status) == (200, 403)
-        # And when they have left, all is free again.
+            for _ in range(5):
+                one.request("GET", "/media/long.mp4")
+            wait_for(lambda: under_way() == 45, "two of them")
+        # And when they have left, with some that still waited, all is free again.
         for _ in range(45):
             assert third.get("/healthz").status == 200
 
