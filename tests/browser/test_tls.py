@@ -185,9 +185,18 @@ def test_one_address_has_so_many_answers_under_way_and_more_wait_for_their_turn(
             wait_for(lambda: under_way() == 43, "the three that waited longest")
             third.until(lambda: waiting.ended and form.ended, "those behind them")
             assert (waiting.status, form.status) == (200, 403)
-        # And when they have left, all is free again.
-        for _ in range(45):
-            assert third.get("/healthz").status == 200
+            for _ in range(5):
+                one.request("GET", "/media/long.mp4")
+            wait_for(lambda: under_way() == 45, "two of them")
+        # And when they have left, with some that still waited, all is free again.
+        with (
+            Http2(site, window=0, reads=False) as one,
+            Http2(site, window=0, reads=False) as other,
+        ):
+            for http2 in (one, other):
+                for _ in range(20):
+                    http2.request("GET", "/media/long.mp4")
+            wait_for(lambda: under_way() == 40, "all that it may have")
 
 
 def test_what_comes_without_tls_is_shown_the_way_or_refused(site: Site, slug: str) -> None:
