@@ -40,7 +40,7 @@ setup-dev: .venv/.installed-dev
 	@bin/setup-systemd
 
 run: setup
-	@exec env DEBUG=on BIND=$(BIND) $(PYTHON) manage.py run --demo
+	@exec env OTEL_SDK_DISABLED=$${OTEL_SDK_DISABLED:-true} DEBUG=on BIND=$(BIND) $(PYTHON) manage.py run --demo
 
 check: setup-dev
 	$(PYTHON) -m ruff check

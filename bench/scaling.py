@@ -31,6 +31,7 @@ class Inputs:
     comment_bytes: int = 90  # on the wire per comment in a frame of many (FACTS: 42 to 90)
     frame_bytes: int = 120  # and per frame: TCP, IP, WebSocket, cursor
     flush_at_least: float = 0.25  # between two flushes under load (comments/delivery.py)
+    pace: float = 10.0  # of a flush's own time, until the next one (there, too)
     poll: float = 2.0  # of the safety poll (POLL_SECONDS)
     presence: float = 2.0  # between two messages of a process that tell its viewers (hub.tick)
     publish_at_most: float = 0.5  # before a publication is given up (PUBLISH_SECONDS)
@@ -242,8 +243,8 @@ def _flushed(arrivals: list[tuple[float, float]], flush: float, inputs: Inputs) 
         started = max(next_flush, waiting[-1][0])
         while waiting and waiting[-1][0] <= started:
             yield started + flush - waiting.pop()[1]
-        # As comments/delivery.py: PACE_AT_LEAST and PACE.
-        next_flush = started + max(1.25 * flush, min(inputs.flush_at_least, 5 * flush))
+        # As comments/delivery.py does, with PACE_AT_LEAST.
+        next_flush = started + max(1.25 * flush, min(inputs.flush_at_least, inputs.pace * flush))
 
 
 def tables(inputs: Inputs) -> Iterator[str]:

@@ -29,6 +29,7 @@ class Sent:
     address: str
     fields: Mapping[str, Any]
     trace: Any = field(default_factory=tracing.here)  # leads to its span, where there is one
+    about: context.About = field(default_factory=context.about)  # what lines of it are about
 
 
 def _post(
@@ -92,6 +93,9 @@ def perform_posts(
     with tracing.span("batch", root=True, links=[sent.trace for sent in posts], posts=len(posts)):
         context.hide(*(sent.fields.get("body") for sent in posts))
         actors = actors_of_sessions([(sent.session_key, sent.address) for sent in posts])
+        for sent, actor in zip(posts, actors, strict=True):
+            if actor.viewer:
+                sent.about.known["viewer"] = actor.viewer.handle
         drafts = [
             services.Draft(actor, fields.get("body"), fields.get("key"), shown=fields.get("as"))
             for actor, fields in zip(actors, (sent.fields for sent in posts), strict=True)

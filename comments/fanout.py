@@ -121,8 +121,7 @@ class Fanout:
     def _tend(self, hub: Hub) -> None:
         if hub.seats:
             hub.tick()
-            elsewhere = sum(viewers for viewers, _at in hub.elsewhere.values())
-            self.viewer_counts.see(hub.stream_id, len(hub.seats) + elsewhere)
+            self.viewer_counts.see(hub.stream_id, hub.viewers)
         elif asyncio.get_running_loop().time() - hub.empty_since > LINGER_SECONDS:
             del self.hubs[hub.stream_id]
             hub.stop()
@@ -192,7 +191,7 @@ class Fanout:
         for timeout in self._arriving:
             timeout.reschedule(0.0)
         loop = asyncio.get_running_loop()
-        loop.call_later(seconds + ANSWER_SECONDS, give_up)
+        loop.call_later(KEEP_SECONDS + seconds + ANSWER_SECONDS, give_up)
         if seen := self.viewer_counts.take():
             # Before the sockets are closed: with the last of them the process may end.
             await asyncio.wait([self._spawn(keep(seen))], timeout=KEEP_SECONDS)

@@ -52,7 +52,8 @@ class Hub:
         self.room = ""  # rendered state of room and video
         self.elsewhere: dict[str, tuple[int, float]] = {}  # process -> its viewers, told when
         self.told = (-1, 0.0)  # own viewers as last told to the others, when
-        self.watching = 0
+        self.viewers = 0  # here and elsewhere
+        self.watching = 0  # as pages were told
         self.notice_version = 0
         self._counted = 0.0
         self._loop = asyncio.get_running_loop()
@@ -297,7 +298,8 @@ class Hub:
             for process, (viewers, at) in self.elsewhere.items()
             if process != PROCESS and now - at < PRESENCE_SECONDS
         }
-        watching = len(self.seats) + sum(viewers for viewers, _at in self.elsewhere.values())
+        elsewhere = sum(viewers for viewers, _at in self.elsewhere.values())
+        self.viewers = watching = len(self.seats) + elsewhere
         if watching != self.watching and abs(watching - self.watching) * 100 >= self.watching:
             self.watching = watching
             self.notice_version += 1

@@ -170,6 +170,8 @@ def users_of_sessions(_site: None, keys: Sequence[str]) -> list[User | None]:
 
 def _sessions(keys: set[str]) -> dict[str, Mapping[str, Any]]:
     """What the sessions that have not ended hold, by their keys."""
+    if not keys:
+        return {}
     alive = sql.fetch(
         "SELECT session_key, session_data FROM django_session"  # noqa: S608
         f" WHERE session_key IN ({sql.places(keys)}) AND expire_date > %s",

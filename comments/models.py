@@ -1,5 +1,5 @@
 """Stream, Viewer, Comment, ViewerCount and Job. Only `comments.services` writes streams' numbers,
-comments and counts of viewers; only it and `comments.jobs` write jobs."""
+comments and counts of viewers; `comments.jobs` writes jobs too, and clears away what is old."""
 
 import secrets
 import time
@@ -122,6 +122,8 @@ class Stream(models.Model):
 class ViewerQuerySet(models.QuerySet["Viewer"]):
     def with_ids(self, ids: Collection[int], *, lock: str = "") -> dict[int, "Viewer"]:
         """Viewers by their ids, in the order of those; `lock` is a clause that locks their rows."""
+        if not ids:
+            return {}
         found = self.raw(
             f"SELECT * FROM comments_viewer WHERE id IN ({sql.places(ids)}) ORDER BY id {lock}",  # noqa: S608
             list(ids),
@@ -211,6 +213,8 @@ class CommentQuerySet(models.QuerySet["Comment"]):
         self, stream_id: int, authors: Collection[int], keys: Collection[UUID]
     ) -> "list[Comment]":
         """What these viewers posted under these keys: nothing, nearly always."""
+        if not authors:
+            return []
         prepared = Comment._meta.get_field("key").get_db_prep_value
         any_one = sql.fetch(
             "SELECT id FROM comments_comment WHERE stream_id = %s"  # noqa: S608

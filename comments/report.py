@@ -7,6 +7,7 @@ page only draws them (comments/plots.py).
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import batched
 from typing import Any
 
 import regex
@@ -64,8 +65,10 @@ def compute(attempt: Attempt) -> tuple[Mapping[str, Any], str]:
         attempt.step(done, total)
     attempt.job.total = total
     counts = stream.viewer_counts.order_by("minute").values_list("minute", "viewers")
-    for at, viewers in counts.iterator(PIECE):
-        tally.watch(at, viewers)
+    for rows in batched(counts.iterator(PIECE), PIECE, strict=False):
+        for at, viewers in rows:
+            tally.watch(at, viewers)
+        attempt.step(total, total)  # which also hears of a cancel
     return {"people": people} | tally.result(), ""
 
 

@@ -19,8 +19,8 @@ def fetch(statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
 
 
 def places(values: Collection[Any]) -> str:
-    """A place for each value, for `IN (…)`; there is one at least, which then holds no value."""
-    return ", ".join(["%s"] * len(values)) or "NULL"
+    """A place for each value, for `IN (…)`, which takes none but some."""
+    return ", ".join(["%s"] * len(values))
 
 
 def moment(value: datetime) -> Any:

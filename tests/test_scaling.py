@@ -17,6 +17,7 @@ def test_the_document_has_the_models_tables() -> None:
 
 def test_its_constants_are_those_of_the_program() -> None:
     assert INPUTS.flush_at_least == delivery.PACE_AT_MOST
+    assert INPUTS.pace == delivery.PACE
     assert INPUTS.poll == fanout.POLL_SECONDS
     assert INPUTS.publish_at_most == stream.PUBLISH_SECONDS
     assert INPUTS.connections == 20 + 1, "the pool, and the lock: streamsite/env.py, lifespan.py"

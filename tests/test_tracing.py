@@ -16,7 +16,7 @@ from streamsite.asgi import application
 from streamsite.observe import collector as settings_of_collector
 from streamsite.observe import tracing
 from tests.client import Person
-from tests.collector import Collector
+from tests.collector import Came, Collector
 from tests.conftest import MakeSite
 from tests.figures import scrape
 from tests.servers import end, environment, free_port, manage, wait_for
@@ -50,13 +50,13 @@ async def test_all_that_is_done_is_traced_and_nothing_of_anybodys_with_it(
     slug = site.video()
     person = Person(site, address=ADDRESS).open(slug)
     strangers = "5" * 32
-    nowhere_ = f"/videos/{OWN_WORDS}.nowhere/?q={OWN_WORDS}"
+    nowhere_ = f"/videos/{OWN_WORDS}/?q={OWN_WORDS}"
     person.get(nowhere_, traceparent=f"00-{strangers}-{'6' * 16}-01")
     somebody = Person(site).open(slug)
     async with person.socket(slug) as socket_, somebody.socket(slug) as other:
-        assert (await socket_.ask("rename", name=OWN_NAME)).is_ack
         key = str(uuid.uuid4())
         assert (await socket_.say(OWN_WORDS, key=key)).is_ack
+        assert (await socket_.ask("rename", name=OWN_NAME)).is_ack
         assert (await socket_.say(f"boom {OWN_WORDS}")).code == "try_again"
         assert (await socket_.ask("remove", number=99)).code == "not_found"
         assert (await socket_.ask("remove", number=1)).is_ack
@@ -78,7 +78,8 @@ async def test_all_that_is_done_is_traced_and_nothing_of_anybodys_with_it(
     assert [c.parent for c in collector.named("commit post_many")].count(batch.id) == 1
     [mistake] = collector.named("socket post", outcome="error")
     assert mistake.failed
-    assert all(span.failed for span in batches if mistake.id in span.links)
+    [broken] = [span for span in batches if mistake.id in span.links]
+    assert broken.failed
     outcomes = {s.said["streamsite.outcome"] for s in collector.named("socket remove")}
     assert outcomes == {"ok", "not_found"}
     assert collector.named("socket rename", outcome="ok")
@@ -86,8 +87,7 @@ async def test_all_that_is_done_is_traced_and_nothing_of_anybodys_with_it(
     [form] = collector.named("POST /videos/<slug:slug>/comments/", action="post", outcome="error")
     assert form.failed
     assert form.said["http.response.status_code"] == 500
-    [nowhere] = [span for span in collector.spans if span.name == "GET"]
-    assert nowhere.said["http.response.status_code"] == 404
+    nowhere = next(s for s in collector.spans if s.said.get("http.response.status_code") == 404)
     assert nowhere.trace.hex() != strangers
     assert not nowhere.parent
     figures = scrape(site)
@@ -107,8 +107,11 @@ async def test_all_that_is_done_is_traced_and_nothing_of_anybodys_with_it(
     assert slug.encode() in sent
     private = (
         *(OWN_WORDS, OWN_NAME, ADDRESS, SECRET, "mona", "cannot take", key, str(site.folder)),
-        *(person.session_key, person.csrf, mona.session_key, socket.gethostname()),
+        *(person.session_key, person.csrf, mona.session_key),
     )
+    # A short name may stand in any number.
+    said_of_process = [value for span in collector.spans for value in span.process.values()]
+    assert socket.gethostname() not in said_of_process
     for text in private:
         assert text.encode() not in sent, text
     assert SECRET not in site.log()
@@ -123,8 +126,12 @@ async def test_fan_out_is_traced_by_the_flush_and_not_by_the_socket(
     started = time.monotonic()
     async with anna.socket(slug) as one, ben.socket(slug) as two, cleo.socket(slug) as three:
         said = 0
+
+        def of_all() -> list[Came]:
+            return collector.named("flush", sockets=3)
+
         async with asyncio.timeout(20):
-            while len(collector.named("flush", sockets=3)) < 3:
+            while sum(s.said["streamsite.flushes"] - 1 for s in of_all()) < 1 or len(of_all()) < 3:
                 said += 1
                 await one.say(f"comment {said}")
         for other in (two, three):

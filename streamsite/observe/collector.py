@@ -41,15 +41,19 @@ class Collector:
 
 def collector() -> Collector | None:
     """What the environment says; None where nothing is to be traced."""
+    if env.flag("OTEL_SDK_DISABLED", default=False):
+        return None
     own, base = (_endpoint(name) for name in (OWN, BASE))
-    if not (own or base) or env.flag("OTEL_SDK_DISABLED", default=False):
+    if not (own or base):
         return None
     exporter = env.choice("OTEL_TRACES_EXPORTER", default="otlp", allowed=("otlp", "none"))
     if exporter == "none":
         return None
     _require_packages(OWN if own else BASE)
+    of_traces, of_all = (f"{prefix}PROTOCOL" for prefix in OF_EXPORTER)
+    counts = of_traces if env.text(of_traces) else of_all
+    env.choice(counts, default="http/protobuf", allowed=("http/protobuf",))
     for prefix in OF_EXPORTER:
-        env.choice(f"{prefix}PROTOCOL", default="http/protobuf", allowed=("http/protobuf",))
         env.choice(f"{prefix}COMPRESSION", default="none", allowed=("none", "gzip", "deflate"))
         for file in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"):
             _require_file(f"{prefix}{file}")
@@ -69,7 +73,11 @@ def collector() -> Collector | None:
         queue=queue,
         batch=_number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", default=min(512, queue), most=queue),
         delay=_number("OTEL_BSP_SCHEDULE_DELAY", default=5000, most=600_000),
-        secrets=tuple(secret for prefix in OF_EXPORTER for secret in _secrets(f"{prefix}HEADERS")),
+        secrets=(
+            *(secret for prefix in OF_EXPORTER for secret in _secrets(f"{prefix}HEADERS")),
+            # Some collectors take their key as a part of the path.
+            *(part for part in urlsplit(own or base).path.split("/") if len(part) > 8),
+        ),
     )
 
 

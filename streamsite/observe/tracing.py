@@ -127,7 +127,7 @@ def _span(spans: "Spans", made: "AbstractContextManager[Span]", root: bool) -> I
             raise
         finally:
             if not root:
-                spans.describe(current, about().known)
+                spans.describe(current, dict(about().known))
 
 
 class _Flushes:
@@ -186,6 +186,9 @@ class _Requests:
                     current.set_attribute("http.route", route)
                 if status:
                     current.set_attribute("http.response.status_code", status)
+                if status == 404:
+                    # What stands in the place of a video's name is only what somebody wrote.
+                    about().known.pop("video", None)
                 if status >= 500:
                     tell(failed=True)
 
