@@ -8,23 +8,17 @@ have already (RFC 8441). There
 - Buffer: Hypercorn's lets go of who waits with it whenever nothing could be sent: a paused download
   would be read into memory as a whole.
 - Protocol: a stream that ends on one side stayed open on the other, data for it that was still
-  under way ended the whole connection with a traceback, and so did requests that make no sense. A
-  connection has up to 24 answers under way, each of which may wait for its window, so one address
-  thousands: they have turns here.
+  under way ended the whole connection with a traceback, and so did requests that make no sense.
 
 They can go when Hypercorn does that; tests/test_http2.py says when.
 """
 
 import asyncio
-import sys
-from collections.abc import Coroutine
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
-from django.conf import settings
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, RequestReceived, StreamEnded, StreamReset
+from h2.events import DataReceived, RequestReceived, StreamReset
 from h2.exceptions import ProtocolError
 from hypercorn import protocol as hypercorn_protocol
 from hypercorn.events import Closed, Updated
@@ -41,10 +35,8 @@ from hypercorn.protocol.h2 import (
 from hypercorn.protocol.ws_stream import WSStream
 from priority.priority import PriorityError
 
-from streamsite.accepting import address_of
 from streamsite.observe.counts import counts
 from streamsite.reading import Reading
-from streamsite.turns import Turns
 from streamsite.websocket import (
     LEAST_TAKEN,
     PING,
@@ -57,10 +49,6 @@ from streamsite.websocket import (
 # An answer of which a peer takes nothing for this long, while more of it waits, is broken off: its
 # window may stay shut for ever, on a connection that looks well. As in streamsite/peers.py.
 UNTAKEN_AT_MOST = 30.0  # seconds
-# Answers that an address has under way, for each socket that it may have. With a shut window each
-# holds up to 200 KiB, as measured (a piece of 64 KiB in the buffer, one in hand, and what goes with
-# them). Who asks for more waits.
-ANSWERS_PER_SOCKET = 2
 
 
 class Buffer(StreamBuffer):
@@ -136,9 +124,11 @@ class Socket(LiveStream):
         work = self.send(Data(stream_id=self.stream_id, data=data))
         self._sending = asyncio.Task(work, loop=loop, eager_start=True)  # type: ignore[arg-type]
 
-    def ping(self) -> None:
-        if self._sending is None or self._sending.done():
-            self._send_now(PING)
+    def ping(self) -> bool:
+        if self._sending is not None and not self._sending.done():
+            return False
+        self._send_now(PING)
+        return True
 
     def abort(self) -> None:
         """End this stream; the others of its connection go on."""
@@ -163,23 +153,14 @@ class Socket(LiveStream):
             super().look(now)
 
 
-turns = Turns()
-
-
 class Protocol(H2Protocol):
     """One connection of HTTP/2."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.address = address_of(self.client)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._in_turn: set[int] = set()  # streams that have a turn
-        self._held: dict[int, list[Any]] = {}  # what came of those that wait for theirs
+        self._resets: set[asyncio.Task[None]] = set()
 
     async def handle(self, event: ConnectionEvent) -> None:
-        if isinstance(event, Closed):
-            for stream_id in [*self._held]:
-                self._give_up(stream_id)
         try:
             await super().handle(event)
         except PriorityError:  # an order of streams that makes no sense
@@ -191,78 +172,23 @@ class Protocol(H2Protocol):
     async def _handle_events(self, events: list[Any]) -> None:
         for event in events:
             if isinstance(event, RequestReceived) and not makes_sense(event.headers):
-                self.connection.reset_stream(event.stream_id, ErrorCodes.PROTOCOL_ERROR)
-            elif not self._is_held(event):
-                await self._handle_event(event)
-            elif isinstance(event, RequestReceived):
-                await self.send(Updated(idle=False))
+                with suppress(ProtocolError):  # it has ended already
+                    self.connection.reset_stream(event.stream_id, ErrorCodes.PROTOCOL_ERROR)
+            elif isinstance(event, DataReceived) and event.stream_id not in self.streams:
+                # It was answered before all of it was read.
+                self.connection.acknowledge_received_data(
+                    event.flow_controlled_length, event.stream_id
+                )
+            else:
+                await super()._handle_events([event])
             if isinstance(event, StreamReset) and self.idle:
                 await self.send(Updated(idle=True))
         await self._flush()
-
-    def _is_held(self, event: Any) -> bool:
-        """Whether what came is for later, since its request waits for a turn. (Of a body no more
-        can come by then than there is room for in the windows, which nobody makes larger.)"""
-        stream_id = getattr(event, "stream_id", None)
-        if isinstance(event, RequestReceived):
-            if is_for_socket(event.headers):
-                return False  # which is counted elsewhere, and holds less
-            if self._has_turn(event.stream_id):
-                self._in_turn.add(event.stream_id)
-                return False
-            self._held[event.stream_id] = [event]
-        elif stream_id not in self._held:
-            return False
-        elif isinstance(event, StreamReset):
-            self._give_up(stream_id)
-            return stream_id not in self.streams
-        elif isinstance(event, DataReceived | StreamEnded):
-            self._held[stream_id].append(event)
-        return True  # windows and priorities mean nothing yet
-
-    def _has_turn(self, stream_id: int) -> bool:
-        """Whether a request may begin; else it does when it is its turn."""
-        sockets: int | None = settings.SOCKETS_PER_ADDRESS
-        most = sys.maxsize if sockets is None or not self.address else sockets * ANSWERS_PER_SOCKET
-        begin = partial(self._begin_soon, stream_id)
-        return turns.take(self.address, most, (self, stream_id), begin)
-
-    def _begin_soon(self, stream_id: int) -> None:
-        self._in_turn.add(stream_id)
-        self._spawn(self._begin(stream_id))
-
-    async def _begin(self, stream_id: int) -> None:
-        events = self._held.get(stream_id, [])
-        while events:  # what comes meanwhile is behind them
-            await self._handle_event(events.pop(0))
-        self._held.pop(stream_id, None)
-        await self._flush()
-
-    def _give_up(self, stream_id: int) -> None:
-        """Nobody waits for this request any more."""
-        self._held.pop(stream_id).clear()
-        turns.leave(self.address, (self, stream_id))
-        self._end_turn(stream_id)
-
-    async def _handle_event(self, event: Any) -> None:
-        if isinstance(event, DataReceived) and event.stream_id not in self.streams:
-            # It was answered before all of it was read.
-            self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-        else:
-            await super()._handle_events([event])
-        if isinstance(event, RequestReceived) and event.stream_id not in self.streams:
-            self._end_turn(event.stream_id)  # it was refused, or has ended already
-
-    def _end_turn(self, stream_id: int) -> None:
-        if stream_id in self._in_turn:
-            self._in_turn.remove(stream_id)
-            turns.give_back(self.address)
 
     async def _close_stream(self, stream_id: int) -> None:
         """End our side of a stream, too: an answer that broke off must not look whole."""
         stream, buffer = self.streams.get(stream_id), self.stream_buffers.get(stream_id)
         await super()._close_stream(stream_id)
-        self._end_turn(stream_id)
         if stream is None or buffer is None:
             return
         if isinstance(stream, WSStream):
@@ -274,19 +200,16 @@ class Protocol(H2Protocol):
         await self._window_updated(stream_id)
 
     def look(self, now: float) -> None:
-        """Break off the answers that are not taken; sockets are looked at for themselves."""
+        """Break off the answers that are not taken; open sockets are looked at for themselves."""
         for stream_id, buffer in [*self.stream_buffers.items()]:
-            is_socket = isinstance(self.streams.get(stream_id), WSStream)
+            is_socket = self.streams.get(stream_id) in LiveStream.live
             if not is_socket and isinstance(buffer, Buffer) and buffer.is_untaken(now):
                 self.spawn_reset(stream_id)
 
     def spawn_reset(self, stream_id: int) -> None:
-        self._spawn(self._reset(stream_id))
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = asyncio.get_running_loop().create_task(self._reset(stream_id))
+        self._resets.add(task)
+        task.add_done_callback(self._resets.discard)
 
     async def _reset(self, stream_id: int) -> None:
         with suppress(ProtocolError):
@@ -301,11 +224,7 @@ def makes_sense(headers: list[tuple[bytes, bytes]]) -> bool:
     method, path = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
     if not (method and path and method.isascii() and path.isascii()):
         return False
-    return (method.upper() == b"CONNECT") is is_for_socket(headers)
-
-
-def is_for_socket(headers: list[tuple[bytes, bytes]]) -> bool:
-    return (b":protocol", b"websocket") in headers
+    return (method.upper() == b"CONNECT") is (pseudo.get(b":protocol") == b"websocket")
 
 
 def install() -> None:

@@ -7,14 +7,12 @@ request has a thread of its own, as many as there are requests. Both end here.
 
 import asyncio
 import logging
-import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import cache
 
 from asgiref.sync import markcoroutinefunction, sync_to_async
-from django.conf import settings
 from django.db import close_old_connections
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.csrf import get_token
@@ -31,10 +29,6 @@ logger = logging.getLogger(__name__)
 # stream's threads (comments/threads.py), which so never wait for pages.
 PAGES_AT_ONCE = 8
 PAGE_SECONDS = 5.0  # that a request waits for its place
-# What is made for one address and waits to be taken in, for each socket that it may have: over
-# HTTP/2 one connection can ask for many pages of 600 KB, and take none. (Of files no more is read
-# beforehand than a piece.)
-UNTAKEN_PER_SOCKET = 32 * 1024  # bytes
 # Hashing a password takes a core for a third of a second, on purpose.
 PASSWORDS_AT_ONCE = 2
 PASSWORDS_OF_ADDRESS = 4  # under way or waiting, so that no one address takes all the turns
@@ -80,22 +74,17 @@ class PagesMiddleware:
         self.pages = Places(PAGES_AT_ONCE, PAGE_SECONDS)
         self.passwords = Places(PASSWORDS_AT_ONCE, PASSWORD_SECONDS)
         self.hashing: Counter[str] = Counter()  # by address
-        self.untaken: Counter[str] = Counter()  # bytes, by address
         markcoroutinefunction(self)
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        address = address_of(request)
         try:
             async with AsyncExitStack() as places:
                 if request.method == "POST" and request.path in hashing_paths():
-                    places.enter_context(self.turn_of_address(address))
+                    places.enter_context(self.turn_of_address(request))
                     await places.enter_async_context(self.passwords.one())
                 await places.enter_async_context(self.pages.one())
-                self.require_taken(address)
                 try:
-                    response = await self.get_response(request)
-                    self.count_until_taken(address, response)
-                    return response
+                    return await self.get_response(request)
                 finally:
                     # In the request's own thread, so behind what runs there even when its client
                     # has gone. A streamed answer that asks the database later connects anew.
@@ -104,8 +93,10 @@ class PagesMiddleware:
             return unavailable(request, is_busy=True)
 
     @contextmanager
-    def turn_of_address(self, address: str) -> Iterator[None]:
+    def turn_of_address(self, request: HttpRequest) -> Iterator[None]:
         """Raises NoPlaceError where an address has as many under way as it may."""
+        forwarded = {"x-forwarded-for": request.headers.get("x-forwarded-for", "")}
+        address = limits.address_of(forwarded, request.META.get("REMOTE_ADDR") or "")
         if address and self.hashing[address] >= PASSWORDS_OF_ADDRESS:
             raise NoPlaceError
         self.hashing[address] += 1
@@ -116,25 +107,6 @@ class PagesMiddleware:
             if not self.hashing[address]:
                 del self.hashing[address]
 
-    def require_taken(self, address: str) -> None:
-        """Raises NoPlaceError where an address leaves too much of what it asked for waiting."""
-        sockets: int | None = settings.SOCKETS_PER_ADDRESS
-        if sockets is not None and self.untaken[address] >= sockets * UNTAKEN_PER_SOCKET:
-            raise NoPlaceError
-
-    def count_until_taken(self, address: str, response: HttpResponseBase) -> None:
-        """Django lets go of a response when the last of it was taken in, or nobody is there to."""
-        if not address or not isinstance(response, HttpResponse):
-            return  # one that is streamed is not held as a whole
-        size = len(response.content)
-        self.untaken[address] += size
-        weakref.finalize(response, self._is_taken, address, size)
-
-    def _is_taken(self, address: str, size: int) -> None:
-        self.untaken[address] -= size
-        if not self.untaken[address]:
-            del self.untaken[address]
-
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """A database that is away is no mistake of ours: one line in the log for all whom it
         meets in the same moment, and a page that says so."""
@@ -143,12 +115,6 @@ class PagesMiddleware:
         if _away.is_due():
             logger.warning("pages: the database fails: %s", error)
         return unavailable(request)
-
-
-def address_of(request: HttpRequest) -> str:
-    """Whom a request counts for; empty where that is not known."""
-    forwarded = {"x-forwarded-for": request.headers.get("x-forwarded-for", "")}
-    return limits.address_of(forwarded, request.META.get("REMOTE_ADDR") or "")
 
 
 @cache

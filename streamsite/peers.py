@@ -5,6 +5,8 @@
   left for the next one; keeps one whose peer has left for another 30 s; waits for ever for a peer
   that does not read; leaves a traceback for each that the kernel gave up; and tells nobody that it
   ends before all has ended.
+- Request: who sends more of a body than is read waits for ever once the request is answered, and so
+  does its connection, which then ends with nobody.
 - PlainH11: Hypercorn speaks HTTP/2 without TLS to whoever asks. No browser does; and a peer that
   holds its streams' windows shut would keep their answers here, on a connection that looks well.
 
@@ -23,14 +25,17 @@ import hypercorn.protocol
 from hypercorn.asyncio import run as asyncio_run
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.events import Closed, Event, Updated
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.events import StreamClosed
 from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.http_stream import HTTPStream
 
 from comments.fanout import fanout
 from streamsite import http2
 from streamsite.accepting import address_of, connections
-from streamsite.reading import Reading
+from streamsite.reading import Reading, bytes_waiting
 from streamsite.serving import DRAIN_SECONDS
-from streamsite.websocket import LiveStream
+from streamsite.websocket import WAITING_AT_MOST, LiveStream
 
 # A peer that takes less than this in that time, while more waits for it, is cut: half a kilobyte a
 # second is the poorest line. A browser whose video is paused, and whose buffer is full, asks for
@@ -44,12 +49,13 @@ LOOK_STEPS = 20  # the connections are looked at in so many parts
 class BoundedServer(TCPServer):
     """One connection; Hypercorn's name for it."""
 
-    looked_at: "ClassVar[dict[BoundedServer, None]]" = {}
+    open: "ClassVar[dict[BoundedServer, None]]" = {}
     looking: "ClassVar[asyncio.Task[None] | None]" = None
     ending: "ClassVar[asyncio.Task[None] | None]" = None
 
     tcp: socket.socket | None = None  # where its kernel's counters can be asked
     has_left = False  # the peer sends nothing any more
+    live: LiveStream | None = None  # the WebSocket that it became
 
     async def run(self) -> None:
         address = connections.after_handshake(self.writer.transport.get_protocol())
@@ -58,7 +64,7 @@ class BoundedServer(TCPServer):
             if not connections.take_in(address):
                 self.writer.transport.abort()
                 return
-        self.looked_at[self] = None
+        self.open[self] = None
         self.reading = Reading(LEAST_TAKEN, TAKEN_WITHIN)
         if BoundedServer.looking is None or BoundedServer.looking.done():
             BoundedServer.looking = self.loop.create_task(_look_at_all())
@@ -66,9 +72,11 @@ class BoundedServer(TCPServer):
             BoundedServer.ending = self.loop.create_task(_close_sockets_at_the_end(self.context))
         try:
             self._bound_waiting()
+            # As without TLS, where uvloop would take half a MiB for an answer that nobody reads.
+            self.writer.transport.set_write_buffer_limits(high=WAITING_AT_MOST)
             await super().run()
         finally:
-            self.looked_at.pop(self, None)
+            del self.open[self]
             connections.let_go(address)
 
     def _bound_waiting(self) -> None:
@@ -105,18 +113,21 @@ class BoundedServer(TCPServer):
 
     def look(self, now: float) -> None:
         """Abort the connection if its peer does not take what waits for it."""
-        protocol = self.protocol.protocol
-        if isinstance(protocol, http2.Protocol):
-            protocol.look(now)
-        stream = getattr(protocol, "stream", None)
+        if self.live in LiveStream.live:
+            return  # an open socket is looked at for itself
+        protocol = getattr(self, "protocol", None)  # none where there was no peer any more
+        if protocol is None:
+            return
+        if isinstance(protocol.protocol, http2.Protocol):
+            protocol.protocol.look(now)
+        if self.tcp is None or (self.writer.transport.is_closing() and self.tcp.fileno() < 0):
+            return
+        stream = getattr(protocol.protocol, "stream", None)
         if isinstance(stream, LiveStream):
-            if stream.open_to is not None:
-                del self.looked_at[self]  # a socket from now on, which its stream looks at
-            return
-        if self.tcp is None:
-            return
-        if self.writer.transport.is_closing() and self.tcp.fileno() < 0:
-            return
+            self.live = stream
+            if stream.closed and not bytes_waiting(self.tcp):
+                # Refused, and has its answer. Hypercorn would keep the connection for nothing.
+                self.writer.transport.abort()
         if self.reading.stalls_at(now, self.tcp):
             # With nothing left behind in the kernel, which would go on offering it.
             self.tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -126,12 +137,12 @@ class BoundedServer(TCPServer):
 async def _look_at_all() -> None:
     """Look at every connection once in LOOK_SECONDS."""
     loop = asyncio.get_running_loop()
-    while BoundedServer.looked_at:
-        connections = list(BoundedServer.looked_at)
+    while BoundedServer.open:
+        connections = list(BoundedServer.open)
         for step in range(LOOK_STEPS):
             await asyncio.sleep(LOOK_SECONDS / LOOK_STEPS)
             for connection in connections[step::LOOK_STEPS]:
-                if connection in BoundedServer.looked_at:
+                if connection in BoundedServer.open:
                     connection.look(loop.time())
 
 
@@ -141,6 +152,19 @@ async def _close_sockets_at_the_end(context: Any) -> None:
     await context.terminated.wait()
     if not fanout.draining:
         await fanout.close_all(1012, seconds=DRAIN_SECONDS)
+
+
+class Request(HTTPStream):
+    """One request; Hypercorn's name for it is HTTPStream."""
+
+    async def handle(self, event: StreamEvent) -> None:
+        if isinstance(event, StreamClosed) and self.app_put is not None:
+            # Nobody takes any more what came of its body: who waits to add to it goes on, and
+            # there is room for the news that it has ended.
+            queue: asyncio.Queue[Any] = self.app_put.__self__  # type: ignore[attr-defined]
+            while not queue.empty():
+                queue.get_nowait()
+        await super().handle(event)
 
 
 class PlainH11(H11Protocol):
@@ -159,7 +183,12 @@ class PlainH11(H11Protocol):
 
 def install() -> None:
     """Put each class where Hypercorn takes its own from."""
-    for module, ours in ((asyncio_run, BoundedServer), (hypercorn.protocol, PlainH11)):
+    for module, ours in (
+        (asyncio_run, BoundedServer),
+        (hypercorn.protocol, PlainH11),
+        (hypercorn.protocol.h11, Request),
+        (hypercorn.protocol.h2, Request),
+    ):
         name = ours.__mro__[1].__name__
         assert issubclass(getattr(module, name), ours.__mro__[1]), "see the docstring"
         setattr(module, name, ours)

@@ -18,10 +18,11 @@ import random
 import socket
 import struct
 import zlib
+from dataclasses import replace
 from typing import Any
 
 from hypercorn.protocol import h11, ws_stream
-from hypercorn.protocol.events import Body, Data, Event, StreamClosed
+from hypercorn.protocol.events import Body, Data, Event, Request, StreamClosed
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.ws_stream import WSStream
 from wsproto.events import CloseConnection
@@ -148,6 +149,11 @@ class SharedDeflate(PerMessageDeflate):
         return super().frame_inbound_complete(proto, fin)
 
 
+def is_readable(name: bytes, value: bytes) -> bool:
+    """Whether a header is no riddle to wsproto, which would end the connection with a traceback."""
+    return value.isascii() or not name.lower().startswith(b"sec-websocket-")
+
+
 class LiveStream(WSStream):
     """A WebSocket that takes ready-made frames, and whose peer must show now and then that it
     lives and reads. The application finds it as `scope["extensions"]["streamsite.peer"]`.
@@ -185,7 +191,13 @@ class LiveStream(WSStream):
         elif isinstance(event, StreamClosed):
             self.open_to = None
             self.live.pop(self, None)
+        elif isinstance(event, Request):
+            event = replace(event, headers=[h for h in event.headers if is_readable(*h)])
+        was_closed = self.closed or isinstance(event, StreamClosed)
         await super().handle(event)
+        if self.closed and not was_closed and self.app_put is not None:
+            # Refused for what came. Nobody would tell the application, which has begun.
+            await self.app_put({"type": "websocket.disconnect", "code": 1006})
 
     def is_pong(self, data: bytes) -> bool:
         """Whether this is a pong for PING, whole and by itself (masked, so of six bytes), that came
@@ -248,9 +260,11 @@ class LiveStream(WSStream):
         if self.transport is not None:
             self.transport.abort()
 
-    def ping(self) -> None:
+    def ping(self) -> bool:
+        """Whether it could be sent now."""
         assert self.transport is not None, "it was there at the handshake"
         self.transport.write(PING)
+        return True
 
     def _own_transport(self) -> asyncio.WriteTransport:
         """The transport of the connection."""
@@ -268,9 +282,8 @@ class LiveStream(WSStream):
         if why := self.why_cut(now):
             counts.peers_cut.add(why)
             self.abort()
-        elif now - self.pinged >= PING_SECONDS and not self.closing_since:
+        elif now - self.pinged >= PING_SECONDS and not self.closing_since and self.ping():
             self.pinged = now
-            self.ping()
 
     def why_cut(self, now: float) -> str:
         """The reason for which the connection is to end now; empty where there is none."""

@@ -17,8 +17,7 @@ import hypercorn.protocol
 import psycopg
 import pytest
 from django.core.exceptions import RequestAborted
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
-from django.http.response import HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from hypercorn.asyncio import run, tcp_server
 from hypercorn.config import Config
@@ -114,7 +113,6 @@ def answer_to(site: Site, request: bytes) -> bytes:
 
 
 async def test_readers_that_take_nothing_keep_nothing_from_the_others(site: Site) -> None:
-    """And of what they ask for, only so much is made for their address."""
     await asyncio.to_thread(site.call, fill, slug := site.video())
     person = Person(site).open(slug)
     request = f"GET /videos/{slug}/ HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
@@ -125,26 +123,14 @@ async def test_readers_that_take_nothing_keep_nothing_from_the_others(site: Site
                 # As over a line: to a peer that takes large segments the kernel buffers it all.
                 reader.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
                 reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-                reader.bind(("127.0.0.5", 0))
                 reader.connect(("127.0.0.1", site.servers[0].port))
                 reader.sendall(request)
-            beginnings = [
-                await asyncio.to_thread(reader.recv, 12, socket.MSG_PEEK) for reader in readers
-            ]
-            # Four of 600 KB are more than 60 * 32 KiB; eight at once may begin before.
-            assert 4 <= beginnings.count(b"HTTP/1.1 200") <= 12
-            assert set(beginnings) == {b"HTTP/1.1 200", b"HTTP/1.1 503"}
+            for reader in readers:  # until each has the beginning of its answer
+                await asyncio.to_thread(reader.recv, 1, socket.MSG_PEEK)
             began = time.monotonic()
             assert (await talking.say("heard")).is_ack
             assert (await asyncio.to_thread(Person(site).get, "/")).status == 200
             assert time.monotonic() - began < 3
-
-        def is_served() -> bool:
-            with connect(site, "127.0.0.5") as peer:
-                peer.sendall(request)
-                return peer.recv(12) == b"HTTP/1.1 200"
-
-        await asyncio.to_thread(wait_for, is_served, "what they left behind does not count")
 
 
 async def test_pages_that_wait_for_a_row_keep_nothing_from_the_stream(site: Site) -> None:
@@ -383,37 +369,6 @@ async def test_one_address_does_not_take_all_the_turns_at_passwords(db: None) ->
         assert sorted(statuses) == [200] * 4 + [503] * 6
         assert getattr(await one, "status_code", 0) == 200
     assert not door.hashing
-
-
-async def test_pages_count_for_their_address_for_as_long_as_they_are_held(
-    db: None, settings: Any
-) -> None:
-    settings.SOCKETS_PER_ADDRESS = 100  # so 3,276,800 bytes
-
-    async def page(request: HttpRequest) -> HttpResponseBase:
-        if request.method == "GET":
-            return HttpResponse(b"x" * 1_000_000)
-        return StreamingHttpResponse([b"x" * 1_000_000])
-
-    door = pages.PagesMiddleware(page)
-
-    async def status(address: str, method: str = "GET") -> int:
-        request = HttpRequest()
-        request.method, request.path, request.META["REMOTE_ADDR"] = method, "/", address
-        held.append(await door(request))
-        return held[-1].status_code
-
-    held: list[HttpResponseBase] = []
-    assert [await status("203.0.113.1", "HEAD") for _ in range(9)] == [200] * 9
-    assert [await status("203.0.113.1") for _ in range(5)] == [200] * 4 + [503]
-    assert await status("203.0.113.2") == 200
-    settings.SOCKETS_PER_ADDRESS = None
-    assert await status("203.0.113.1") == 200
-    settings.SOCKETS_PER_ADDRESS = 100
-    held.clear()
-    assert await status("203.0.113.1") == 200
-    held.clear()
-    assert not door.untaken
 
 
 async def test_an_answer_that_is_not_taken_is_given_up_as_if_its_client_had_left(

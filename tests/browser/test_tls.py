@@ -150,55 +150,6 @@ def test_pages_by_https_promise_to_stay_so(site: Site) -> None:
         assert "; Secure" in page.headers["set-cookie"]
 
 
-def test_one_address_has_so_many_answers_under_way_and_more_wait_for_their_turn(
-    site: Site,
-) -> None:
-    media = Path(site.variables["DATA_DIR"]) / "media"
-    media.mkdir(exist_ok=True)
-    (media / "long.mp4").write_bytes(bytes(300_000))
-
-    def under_way() -> int:
-        for http2 in (one, other):
-            http2.take(0.01)
-        return sum(s.status == 200 for http2 in (one, other) for s in http2.streams.values())
-
-    with Http2(site) as third:
-        with (
-            Http2(site, window=0, reads=False) as one,
-            Http2(site, window=0, reads=False) as other,
-        ):
-            streams = [one.request("GET", "/media/long.mp4") for _ in range(24)]
-            wait_for(lambda: under_way() == 24, "the first ones")
-            late = [other.request("GET", "/media/long.mp4") for _ in range(20)]
-            wait_for(lambda: under_way() == 40, "all that it may have")
-            waiting = third.request("GET", "/healthz")
-            form = third.request("POST", "/", end=False)
-            third.h2.send_data(form.id, b"x=1", end_stream=True)
-            third.flush()
-            other.h2.reset_stream(late[-1].id)  # which waits
-            other.flush()
-            third.take(0.3)
-            assert (under_way(), waiting.status) == (40, 0)
-            for stream in streams[:5]:
-                one.h2.reset_stream(stream.id)
-            one.flush()
-            wait_for(lambda: under_way() == 43, "the three that waited longest")
-            third.until(lambda: waiting.ended and form.ended, "those behind them")
-            assert (waiting.status, form.status) == (200, 403)
-            for _ in range(5):
-                one.request("GET", "/media/long.mp4")
-            wait_for(lambda: under_way() == 45, "two of them")
-        # And when they have left, with some that still waited, all is free again.
-        with (
-            Http2(site, window=0, reads=False) as one,
-            Http2(site, window=0, reads=False) as other,
-        ):
-            for http2 in (one, other):
-                for _ in range(20):
-                    http2.request("GET", "/media/long.mp4")
-            wait_for(lambda: under_way() == 40, "all that it may have")
-
-
 def test_what_comes_without_tls_is_shown_the_way_or_refused(site: Site, slug: str) -> None:
     port = site.servers[0].port
     assert by_http("GET", "/videos/x/?a=b%20c") == (

@@ -42,6 +42,7 @@ def tell() -> None:
     """Count what a connection could leave behind."""
     from comments import stream
     from comments.fanout import fanout
+    from streamsite.accepting import connections
     from streamsite.websocket import LiveStream
 
     gc.collect()
@@ -53,6 +54,7 @@ def tell() -> None:
         "hubs": len(fanout.hubs),
         "seats": sum(len(hub.seats) for hub in fanout.hubs.values()),
         "live": len(LiveStream.live),
+        "connections": connections.total,
         "publish_errors": stream.publish_errors,
     }
     draft = CONTROL / f"state-{os.getpid()}.draft"

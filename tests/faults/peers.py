@@ -155,7 +155,7 @@ def back_at_the_start(
             now = site.state(number)
             found += [
                 f"server {number}: {what} {was[what]} -> {now[what]} {now['kinds']}"
-                for what in ("hubs", "seats", "live", "fds", "tasks")
+                for what in ("hubs", "seats", "live", "connections", "fds", "tasks")
                 if now[what] > was[what] + SPARE.get(what, 0)
             ]
         if not found or time.monotonic() > deadline:
@@ -190,6 +190,46 @@ async def silent(port: int, slug: str, most: float = 75.0) -> float:
     found = await seconds_until_cut(read(), most)
     writer.transport.abort()
     return found
+
+
+async def stays(port: int, sent: bytes, most: float = 60.0) -> float:
+    """Send this, take the answer, and stay: how long until the server ends the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(sent)
+
+    async def read() -> None:
+        while await reader.read(65536):
+            pass
+
+    found = await seconds_until_cut(read(), most)
+    writer.transport.abort()
+    return found
+
+
+def no_handshake(port: int, slug: str) -> Awaitable[float]:
+    """The key is missing, without which there is no WebSocket."""
+    whole = handshake(port, f"/ws/videos/{slug}/?cursor=", address="10.8.0.3")
+    return stays(port, b"\r\n".join(x for x in whole.split(b"\r\n") if b"-Key:" not in x))
+
+
+def early(port: int, slug: str) -> Awaitable[float]:
+    """Something comes behind the handshake before that is answered."""
+    whole = handshake(port, f"/ws/videos/{slug}/?cursor=", address="10.8.0.4")
+    return stays(port, whole + b"\x81")
+
+
+async def overflow(port: int) -> None:
+    """Send far more of a body than anybody reads, and leave."""
+    _reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = f"POST /accounts/login/ HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+    writer.write(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+    try:
+        for _ in range(40):
+            writer.write(b"10000\r\n" + bytes(0x10000) + b"\r\n")
+            await writer.drain()
+    except OSError:
+        pass  # it was closed while we were still sending
+    writer.transport.abort()
 
 
 async def silent_over_http2(site: Site, slug: str, most: float = 75.0) -> float:

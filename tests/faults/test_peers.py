@@ -22,9 +22,9 @@ from tests.servers import Databases, Site
 def cut_off(
     databases: Databases, secure_site: Site, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator["Future[list[float]]"]:
-    """How long a silent peer, dripping headers, a dripping body, a silent stream of HTTP/2 and an
-    answer that is not taken (by HTTP/1.1 and HTTP/2) lasted, and how many /metrics calls silent,
-    with and without TLS: found out meanwhile, since it takes a minute of waiting."""
+    """How long a silent peer, dripping headers, a dripping body, a silent stream of HTTP/2, an
+    answer that is not taken (by HTTP/1.1 and HTTP/2) and what became no socket lasted, and how many
+    /metrics calls silent, with and without TLS: found out meanwhile, as it takes a minute."""
     site = Site(databases, tmp_path_factory.mktemp("site"))
     large = Path(site.variables["DATA_DIR"]) / "media" / "large.mp4"
     large.parent.mkdir(exist_ok=True)
@@ -39,6 +39,8 @@ def cut_off(
             peers.silent_over_http2(secure_site, of_secure),
             peers.takes_nothing(port, "/media/large.mp4"),
             peers.takes_nothing_over_http2(secure_site, f"/videos/{of_secure}/"),
+            peers.no_handshake(port, slug),
+            peers.early(port, slug),
         )
         cut = [scrape(where)["peers_cut_total", "silent"] for where in (site, secure_site)]
         return [*found, *cut]
@@ -60,6 +62,8 @@ def test_a_thousand_sockets_that_come_and_go_leave_nothing(make_fault_site: Make
     time.sleep(2.5)  # the hubs that were started last go with the next poll
     before = [site.state(0), site.state(1)]
     opened = asyncio.run(peers.come_and_go(site, slug, 1000))
+    for server in site.servers:
+        asyncio.run(peers.overflow(server.port))
     assert opened >= 500
     assert peers.back_at_the_start(site, before) == []
 
@@ -119,7 +123,9 @@ async def test_a_second_signal_ends_a_process_at_once(make_site: MakeSite) -> No
 
 
 def test_silent_and_dripping_peers_are_cut(cut_off: "Future[list[float]]") -> None:
-    silent, headers, body, over_http2, untaken, shut, *counted = cut_off.result(80)
+    silent, headers, body, over_http2, untaken, shut, no_handshake, early, *counted = (
+        cut_off.result(80)
+    )
     assert counted == [1, 1]
     assert 20 < silent <= 61, "a live peer answers within 20 s; a dead one is gone within 60"
     assert 20 < over_http2 <= 61
@@ -127,3 +133,5 @@ def test_silent_and_dripping_peers_are_cut(cut_off: "Future[list[float]]") -> No
     assert body < 20
     assert 28 < untaken < 40, "a line that stands still for a moment is given time"
     assert 28 < shut < 40
+    assert no_handshake < 15, "what became no socket is kept for nobody"
+    assert early < 15
