@@ -67,7 +67,7 @@ class InBatches[K: Hashable, A, R]:
                     for _argument, done in batch:
                         if not done.done():
                             done.set_exception(error)
-                if len(waiting) < len(batch) > 1:
+                if len(batch) > 1 and len(waiting) < AT_ONCE:
                     await asyncio.sleep(GATHER_SECONDS)
         finally:
             del self._waiting[key]

@@ -210,19 +210,24 @@ class CommentQuerySet(models.QuerySet["Comment"]):
         return self.filter(change__gt=change).order_by("change")
 
     def with_keys(
-        self, stream_id: int, authors: Collection[int], keys: Collection[UUID]
+        self, stream_id: int, posts: Collection[tuple[Collection[int], UUID]]
     ) -> "list[Comment]":
-        """What these viewers posted under these keys: nothing, nearly always."""
-        if not authors:
-            return []
+        """What one of these viewers has posted under each key: nothing, nearly always."""
         prepared = Comment._meta.get_field("key").get_db_prep_value
-        any_one = sql.fetch(
-            "SELECT id FROM comments_comment WHERE stream_id = %s"  # noqa: S608
-            f" AND author_id IN ({sql.places(authors)}) AND key IN ({sql.places(keys)}) LIMIT 1",
-            [stream_id, *authors, *(prepared(key, connection) for key in keys)],
-        )
-        if not any_one:
+        pairs = [
+            (author, prepared(key, connection)) for authors, key in posts for author in authors
+        ]
+        if not pairs:
             return []
+        found = sql.fetch(
+            "SELECT (SELECT id FROM comments_comment WHERE stream_id = %s"  # noqa: S608
+            f" AND author_id = column1 AND key = column2) FROM {sql.asked(pairs)}",
+            [stream_id, *(value for pair in pairs for value in pair)],
+        )
+        if not any(pk for (pk,) in found):
+            return []
+        authors = {author for of_post, _key in posts for author in of_post}
+        keys = {key for _authors, key in posts}
         return list(self.filter(stream_id=stream_id, author__in=authors, key__in=keys))
 
     def before(self, number: int) -> Self:

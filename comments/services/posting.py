@@ -136,9 +136,16 @@ class _Batch:
         if accounts:
             claimed = Viewer.objects.filter(user__in=list(accounts)).values_list("pk", "user_id")
             self.owners |= {pk: accounts[user_id] for pk, user_id in claimed}
-        keys = {entry.key for entry in entries}
-        keys |= {entry.other_key for entry in entries if entry.draft.by_form}
-        found = Comment.objects.with_keys(self.stream_id, self.owners, keys)
+        of_owner: dict[int, list[int]] = {}
+        for viewer_id, owner in self.owners.items():
+            of_owner.setdefault(owner, []).append(viewer_id)
+        posts = [
+            (of_owner[self.owners[entry.viewer_id]], key)
+            for entry in entries
+            if entry.viewer_id in self.owners
+            for key in ([entry.key, entry.other_key] if entry.draft.by_form else [entry.key])
+        ]
+        found = Comment.objects.with_keys(self.stream_id, posts)
         return {(self.owners[comment.author_id], comment.key): comment for comment in found}
 
     def take(self, entry: _Entry) -> Comment:
