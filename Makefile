@@ -14,7 +14,7 @@ export PATH
 PYTHON := .venv/bin/python
 BIND ?= 127.0.0.1:8000
 # Three on two cores: much of a test is waiting. In the order of tests/conftest.py, the long ones first.
-IN_PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
+IN_PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
 # What a site of real people has at least, behind one proxy (docs/first-day.md): it passes every check.
 REAL_SITE := DEBUG=off ALLOWED_HOSTS=video.example TRUSTED_PROXIES=1 ADMIN_PATH=control-room/
 

@@ -1,6 +1,7 @@
 """Who is who: a viewer per session, claimed by an account, and a session key that nobody sees."""
 
 import uuid
+from copy import deepcopy
 
 import pytest
 
@@ -33,7 +34,8 @@ def test_a_session_has_one_viewer_on_every_page(site: Site, slug: str) -> None:
 async def test_every_tab_and_door_of_a_session_is_the_same_viewer(site: Site, slug: str) -> None:
     person = Person(site).open(slug)
     person.say(slug, "by form")
-    async with person.socket(slug) as one, person.socket(slug) as two:
+    page = deepcopy(person.page)
+    async with person.socket(slug) as one, person.socket(slug, page=page) as two:
         await one.say("by socket")
         await two.say("by another socket")
         await one.reaches(3)

@@ -71,7 +71,8 @@ class Visitor:
         return self
 
     def is_live(self) -> None:
-        expect(self.page.locator("#panel[data-link=open]")).to_be_attached()
+        # A page whose server was away comes back by itself: after a few tries it waits for 16 s.
+        expect(self.page.locator("#panel[data-link=open]")).to_be_attached(timeout=30_000)
 
     # --- what is there ----------------------------------------------------------------------------
 
