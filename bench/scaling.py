@@ -16,18 +16,18 @@ SEED = 20261128
 
 @dataclass(frozen=True)
 class Inputs:
-    """Seconds, bytes and counts. "Measured": one process on one core of the 2-core machine of
-    docs/reliability.md, load on the other core and other work beside it, 28 November 2026, 1,500
-    sockets on loopback, PostgreSQL and Valkey on the same machine; read from /metrics and /proc."""
+    """Seconds, bytes and counts. "Bench": docs/performance.md of 28 November 2026, one process on
+    one core of a 2-core machine, load on the other one, loopback. "Measured": on the same machine.
+    """
 
     # --- of this product
-    write: float = 20e-6  # CPU per frame and socket, the kernel's part with it (measured: 19 to 22)
-    connect: float = 470e-6  # CPU per socket that opens (measured)
-    page: float = 8.8e-3  # CPU per page of a video (measured, DEBUG on)
-    post: float = 1.2e-3  # CPU of the process per comment, 8 at a time (measured)
-    posts_of_a_video: float = 560.0  # comments a second that one video takes (measured; its row)
-    socket_bytes: int = 33 * 1024  # memory per socket (measured)
-    process_bytes: int = 90 * 1024 * 1024  # memory of a process with nobody (measured)
+    write: float = 12e-6  # CPU per frame and socket, the kernel's part with it (bench: 10 to 16)
+    connect: float = 470e-6  # CPU per socket that opens (bench)
+    page: float = 8.1e-3  # per page of a video with 50 comments (bench)
+    post: float = 1.5e-3  # CPU of the process per comment, 50 a second, each alone (measured)
+    posts_of_a_video: float = 3000.0  # comments a second that one video takes (bench; its row)
+    socket_bytes: int = 35 * 1024  # memory per socket (bench)
+    process_bytes: int = 95 * 1024 * 1024  # memory of a process with nobody (bench)
     comment_bytes: int = 90  # on the wire per comment in a frame of many (FACTS: 42 to 90)
     frame_bytes: int = 120  # and per frame: TCP, IP, WebSocket, cursor
     flush_at_least: float = 0.25  # between two flushes under load (comments/delivery.py)

@@ -61,5 +61,5 @@ def test_needs_grow_with_the_crowd_and_what_is_short_comes_first() -> None:
         shares = [share for _what, share in need.breaks_first]
         assert shares == sorted(shares, reverse=True)
         assert len(shares) == 1 or min(shares) >= 1
-    # 20 µs, about four times a second, for half a core.
-    assert sockets_of_a_process(INPUTS) == 5000
+    # 12 µs, four times a second, for half a core.
+    assert sockets_of_a_process(INPUTS) == 10_000
