@@ -19,8 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,13 +33,28 @@ from tests import remote, world
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS_TO_START = 40.0
 SECONDS_TO_STOP = 10.0
+PORTS = 2000
+
+
+def _ports() -> Iterator[int]:
+    """Ports that nobody else is given: a range for each of the processes that tests run in, below
+    the one that the kernel takes those of clients from. A server that is started anew finds its
+    port free, and whoever asks for one is not answered by somebody else's server."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw9").removeprefix("gw")) % 10
+    first = 12_000 + worker * PORTS
+    for number in itertools.count(secrets.randbelow(PORTS)):
+        yield first + number % PORTS
+
+
+_given = _ports()
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    for port in _given:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("they never end")
 
 
 def wait_for(

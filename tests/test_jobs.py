@@ -56,7 +56,7 @@ def are_gone(pids: dict[str, int]) -> None:
         except FileNotFoundError:
             return True
 
-    wait_for(lambda: all(gone(pid) for pid in pids.values()), f"an end of {pids}", 15)
+    wait_for(lambda: all(gone(pid) for pid in pids.values()), f"an end of {pids}", 30)
 
 
 def asks_for(person: Person, slug: str, kind: str) -> str:
