@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from comments.jobs import attempt
+from comments.management.commands.db_worker import Worker
 from tests import world
 from tests.client import Person
 from tests.conftest import MakeSite
@@ -53,7 +56,7 @@ def are_gone(pids: dict[str, int]) -> None:
     def gone(pid: int) -> bool:
         try:
             return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             return True
 
     wait_for(lambda: all(gone(pid) for pid in pids.values()), f"an end of {pids}", 30)
@@ -207,3 +210,30 @@ def test_a_worker_killed_in_its_job_loses_nothing(site: Site, slug: str, mona: P
     are_gone(running)
     with suppress(ProcessLookupError):
         site.servers[0].process.wait(5)
+
+
+def test_a_second_signal_in_the_midst_of_the_first_ends_a_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As when `serve` and who started both are killed together."""
+    worker = Worker.__new__(Worker)
+    worker.running, worker.running_task = True, True
+
+    class Interrupted(threading.Event):
+        def set(self) -> None:
+            with self._cond:  # type: ignore[attr-defined]
+                worker.shutdown(signal.SIGTERM, None)
+            super().set()
+
+    monkeypatch.setattr(attempt, "stopping", Interrupted())
+    monkeypatch.setattr(worker, "reset_signals", lambda: None)
+
+    def end() -> None:
+        with suppress(SystemExit):  # it was asked twice
+            worker.shutdown(signal.SIGTERM, None)
+
+    ending = threading.Thread(target=end, daemon=True)
+    ending.start()
+    ending.join(5)
+    assert not ending.is_alive()
+    assert not worker.running

@@ -23,6 +23,8 @@ class Worker(db_worker.Worker):
     """The library's worker. Asked to end, it gives the job at hand back to the queue; a database
     that is locked or away does not end it, as it would the library's own."""
 
+    is_asked = False  # to end
+
     def run(self) -> None:
         tender = Tender()
         tender.start()
@@ -42,7 +44,11 @@ class Worker(db_worker.Worker):
         return self.running
 
     def shutdown(self, signum: int, frame: FrameType | None) -> None:
-        attempt.stopping.set()
+        # A second signal may come in the midst of this, and an Event that is being set has a lock
+        # that its own thread would then wait for, for ever.
+        if not self.is_asked:
+            self.is_asked = True
+            attempt.stopping.set()
         super().shutdown(signum, frame)
 
 
