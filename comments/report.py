@@ -15,9 +15,9 @@ from django.db.models import Count
 from django.utils import timezone
 
 from comments.jobs.attempt import Attempt
+from comments.jobs.pieces import PIECE, comments_of
 from comments.models import Comment
 
-PIECE = 2000  # comments in one query
 BARS = 120  # at most in a plot
 # Minutes that one bar may stand for.
 STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 240, 480, 720, 1440)
@@ -44,26 +44,12 @@ COMMON = frozenset(
 def compute(attempt: Attempt) -> tuple[Mapping[str, Any], str]:
     """Read the job's stream from its beginning to its present end; the report's numbers."""
     stream = attempt.job.stream
-    stream.refresh_from_db(fields=["head"])
-    comments = Comment.objects.filter(stream=stream, number__lte=stream.head)
-    total, done, last = comments.count(), 0, 0
-    attempt.step(0, total)
     tally = Tally(stream.video.started_at)
-    people = comments.aggregate(people=Count("author", distinct=True))["people"]
-    while True:
-        piece = list(
-            comments.filter(number__gt=last)
-            .order_by("number")
-            .values_list("number", "posted_at", "state", "removed_by", "body")[:PIECE]
-        )
-        for row in piece:
-            tally.add(*row)
-        if len(piece) < PIECE:
-            break
-        last = piece[-1][0]
-        done += len(piece)
-        attempt.step(done, total)
-    attempt.job.total = total
+    for row in comments_of(attempt, "posted_at", "state", "removed_by", "body"):
+        tally.add(*row)
+    read = Comment.objects.filter(stream=stream, number__lte=stream.head)
+    people = read.aggregate(people=Count("author", distinct=True))["people"]
+    total = attempt.job.total
     counts = stream.viewer_counts.order_by("minute").values_list("minute", "viewers")
     for rows in batched(counts.iterator(PIECE), PIECE, strict=False):
         for at, viewers in rows:

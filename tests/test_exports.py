@@ -22,7 +22,7 @@ from pytest_django.fixtures import Settings
 from comments import limits, services
 from comments.errors import Code, Refused
 from comments.identity import Actor
-from comments.jobs import attempt, bell, exports, queue
+from comments.jobs import attempt, bell, exports, pieces, queue
 from comments.jobs.attempt import Attempt
 from comments.jobs.works import WORKS
 from comments.models import Comment, Job, Stream
@@ -84,7 +84,7 @@ def rows_by_sql(stream: Stream) -> list[tuple[Any, ...]]:
 def test_csv_has_every_row_of_the_database_and_no_formula(
     written: Stream, mona: Actor, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exports, "PIECE", 3)
+    monkeypatch.setattr(pieces, "PIECE", 3)
     text = exported(mona, written, "csv", settings)
     assert text.startswith("\ufeffnumber,")
     read = list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline="")))
@@ -109,7 +109,7 @@ def test_what_a_spreadsheet_would_run_is_defused(first: str) -> None:
 def test_json_lines_has_every_row_as_it_is(
     written: Stream, mona: Actor, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exports, "PIECE", 4)
+    monkeypatch.setattr(pieces, "PIECE", 4)
     lines = exported(mona, written, "jsonl", settings).split("\n")
     assert lines.pop() == ""
     read = [json.loads(line) for line in lines]
@@ -223,7 +223,7 @@ async def test_the_requesters_group_hears_of_it(mona: Actor, max: Actor, stream:
 def test_a_cancelled_job_stops_at_its_next_step_and_leaves_no_file(
     written: Stream, mona: Actor, alice: Actor, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exports, "PIECE", 3)
+    monkeypatch.setattr(pieces, "PIECE", 3)
     monkeypatch.setattr(attempt, "TELL_SECONDS", 0.0)
     job = services.request_job(mona, written.pk, "csv")
     step = Attempt.step

@@ -1,8 +1,7 @@
 """A video's comments as a file: CSV, JSON Lines, or WebVTT on the media's clock.
 
-Rows are read in pieces by their number and written as they come: memory is the same for a hundred
-comments and a million, and no transaction stands open meanwhile. What is posted after the export
-began is not in it; what is removed or restored meanwhile is as it was when its piece was read.
+Rows are read in pieces and written as they come. What is posted after the export began is not in
+it; what is removed or restored meanwhile is as it was when its piece was read.
 """
 
 import csv
@@ -14,9 +13,9 @@ from datetime import datetime
 from typing import Any, TextIO
 
 from comments.jobs.attempt import Attempt
+from comments.jobs.pieces import comments_of
 from comments.models import Comment
 
-PIECE = 2000  # comments in one query
 CUE_SECONDS = 5  # that a comment stands in WebVTT, which knows no end of it
 COLUMNS = (
     "number", "posted_at", "seconds", "author", "name", "badge", "state", "removed_by", "body",
@@ -30,35 +29,20 @@ type Row = dict[str, Any]
 def rows(attempt: Attempt) -> Iterator[Row]:
     """All comments of the job's stream, in order. `seconds` is the time on the media's clock:
     None before the video's start, and where it has none."""
-    stream = attempt.job.stream
-    stream.refresh_from_db(fields=["head"])
-    comments = Comment.objects.filter(stream=stream, number__lte=stream.head)
-    total, done, last = comments.count(), 0, 0
-    attempt.step(0, total)
-    started_at = stream.video.started_at
-    while True:
-        piece = list(
-            comments.filter(number__gt=last)
-            .order_by("number")
-            .values_list(
-                "number", "posted_at", "author__handle", "author_name", "badge", "state",
-                "removed_by", "body",
-            )[:PIECE]
-        )  # fmt: skip
-        for number, posted_at, *words in piece:
-            yield dict(
-                zip(
-                    COLUMNS,
-                    (number, posted_at.isoformat(), seconds(posted_at, started_at), *words),
-                    strict=True,
-                )
-            )
-        if len(piece) < PIECE:
-            break
-        last = piece[-1][0]
-        done += len(piece)
-        attempt.step(done, total)
-    attempt.job.total = total
+    started_at = attempt.job.stream.video.started_at
+    read = comments_of(
+        attempt,
+        "posted_at",
+        "author__handle",
+        "author_name",
+        "badge",
+        "state",
+        "removed_by",
+        "body",
+    )
+    for number, posted_at, *words in read:
+        values = number, posted_at.isoformat(), seconds(posted_at, started_at), *words
+        yield dict(zip(COLUMNS, values, strict=True))
 
 
 def seconds(posted_at: datetime, started_at: datetime | None) -> float | None:

@@ -178,20 +178,6 @@ async def seconds_until_cut(work: Awaitable[None], most: float) -> float:
     return time.monotonic() - started
 
 
-async def silent(port: int, slug: str, most: float = 75.0) -> float:
-    """Read everything, answer no ping: how long until the server gives up."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(handshake(port, f"/ws/videos/{slug}/?cursor=", address="10.8.0.1"))
-
-    async def read() -> None:
-        while await reader.read(65536):
-            pass
-
-    found = await seconds_until_cut(read(), most)
-    writer.transport.abort()
-    return found
-
-
 async def stays(port: int, sent: bytes, most: float = 60.0) -> float:
     """Send this, take the answer, and stay: how long until the server ends the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -204,6 +190,11 @@ async def stays(port: int, sent: bytes, most: float = 60.0) -> float:
     found = await seconds_until_cut(read(), most)
     writer.transport.abort()
     return found
+
+
+def silent(port: int, slug: str) -> Awaitable[float]:
+    """Read everything, answer no ping: how long until the server gives up."""
+    return stays(port, handshake(port, f"/ws/videos/{slug}/?cursor=", address="10.8.0.1"), 75.0)
 
 
 def no_handshake(port: int, slug: str) -> Awaitable[float]:
