@@ -269,6 +269,7 @@ TARGETS = """() => [...document.querySelectorAll("a, button, summary, textarea, 
 
 
 def fits_its_screen(page: Page) -> None:
+    page.wait_for_load_state()
     assert page.evaluate(OVERFLOW) == []
     width = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert page.evaluate(width) <= 0
@@ -472,6 +473,7 @@ ADMIN_RULES = [rule for rule in RULES if rule != "wcag22aa"]
 
 def axe_finds_nothing(visitor: Visitor, rules: list[str] = RULES) -> None:
     """In the light and in the dark."""
+    visitor.page.wait_for_load_state()
     for scheme in ("light", "dark"):
         visitor.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         visitor.page.evaluate(COLOURS_ARE_THERE)

@@ -20,6 +20,7 @@ def works(site: Site) -> None:
 
 
 def fits(visitor: Visitor) -> None:
+    visitor.page.wait_for_load_state()
     script = "document.documentElement.scrollWidth <= innerWidth"
     assert visitor.page.evaluate(script), "the page is wider than the window"
 
@@ -93,6 +94,7 @@ def test_the_report_shows_its_plot_to_every_eye_and_leads_to_the_moment(
     # Viewers stand over the same times: the first four of eleven minutes.
     curve = mona.page.get_by_role("img", name="Viewers over time")
     expect(curve).to_be_visible()
+    mona.page.wait_for_load_state()  # a click returns before the next page has its stylesheets
     across = "of => [of.getBoundingClientRect().x, of.getBoundingClientRect().width]"
     left, width = curve.evaluate(across)
     assert [left, width] == mona.page.locator("svg.plot-area").first.evaluate(across)
