@@ -11,6 +11,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from comments.pace import APART, Pace
+
 SEED = 20261128
 
 
@@ -30,8 +32,6 @@ class Inputs:
     process_bytes: int = 95 * 1024 * 1024  # memory of a process with nobody (bench)
     comment_bytes: int = 90  # on the wire per comment in a frame of many (FACTS: 42 to 90)
     frame_bytes: int = 120  # and per frame: TCP, IP, WebSocket, cursor
-    flush_at_least: float = 0.25  # between two flushes under load (comments/delivery.py)
-    pace: float = 10.0  # of a flush's own time, until the next one (there, too)
     poll: float = 2.0  # of the safety poll (POLL_SECONDS)
     presence: float = 2.0  # between two messages of a process that tell its viewers (hub.tick)
     publish_at_most: float = 0.5  # before a publication is given up (PUBLISH_SECONDS)
@@ -80,7 +80,7 @@ class Need:
 def capacity(viewers: int, inputs: Inputs) -> Need:
     """The worst case for so many people: all watch one video."""
     comments = min(inputs.readable, viewers * inputs.says)
-    flushes = min(comments, 1 / inputs.flush_at_least)
+    flushes = min(comments, 1 / APART)
     per_socket = flushes * inputs.write
     # The processes share the work of posting; each has all the flushes for its own sockets.
     work = viewers * per_socket + comments * inputs.post
@@ -207,7 +207,7 @@ def fan_out(
             poll = poll_at + math.ceil(max(0.0, at - poll_at) / inputs.poll) * inputs.poll
             polled += poll < doorbell
             arrivals.append((min(doorbell, poll), at))
-        delays += _flushed(sorted(arrivals), flush, inputs)
+        delays += _flushed(sorted(arrivals), flush)
     delays.sort()
     return Spread(
         processes,
@@ -236,15 +236,14 @@ def _messages(
             at += inputs.presence
 
 
-def _flushed(arrivals: list[tuple[float, float]], flush: float, inputs: Inputs) -> Iterator[float]:
+def _flushed(arrivals: list[tuple[float, float]], flush: float) -> Iterator[float]:
     """One process: at once when idle, else together with what comes until the next flush."""
-    next_flush, waiting = 0.0, list(reversed(arrivals))
+    pace, waiting = Pace(), list(reversed(arrivals))
     while waiting:
-        started = max(next_flush, waiting[-1][0])
+        started = max(pace.next, waiting[-1][0])
         while waiting and waiting[-1][0] <= started:
             yield started + flush - waiting.pop()[1]
-        # As comments/delivery.py does, with PACE_AT_LEAST.
-        next_flush = started + max(1.25 * flush, min(inputs.flush_at_least, inputs.pace * flush))
+        pace.flushed(started, flush)
 
 
 def tables(inputs: Inputs) -> Iterator[str]:
@@ -290,7 +289,7 @@ def tables(inputs: Inputs) -> Iterator[str]:
 
 def sockets_of_a_process(inputs: Inputs) -> int:
     """So many in a video that is as fast as can be read keep a process as busy as it may be."""
-    flushes = min(inputs.readable, 1 / inputs.flush_at_least)
+    flushes = min(inputs.readable, 1 / APART)
     return int(inputs.busy / (flushes * inputs.write) / 1000) * 1000
 
 

@@ -10,18 +10,13 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from comments.frames import cursor_element, reset_frame
+from comments.pace import Pace
 from comments.ring import Ring, in_pieces
 from comments.seats import Seat
 from comments.stream import Batch, Cursor
 from streamsite.observe.counts import counts
 from streamsite.websocket import Frame
 
-# A flush that took t seconds is followed by the next one 10 t after its start: it takes a tenth of
-# the processor. That is no later than PACE_AT_MOST while it leaves a fifth free; a quiet room is
-# flushed at once.
-PACE = 10
-PACE_AT_LEAST = 1.25
-PACE_AT_MOST = 0.25
 GONE = " hidden></li>"  # in the fragment of a removed comment, for the public
 BEAT_SECONDS = 15.0  # silence after which pages are told that the connection lives
 
@@ -50,7 +45,7 @@ class Delivery:
         self._loop = asyncio.get_running_loop()
         self._given: list[tuple[float, int]] = []  # when unsent numbers were given, how many then
         self._flush_handle: asyncio.Handle | None = None
-        self._next_flush = 0.0
+        self._pace = Pace()
         self._flushed = self._loop.time()  # when everybody was last sent something
         # Each seat that waits for no read is in one of these. Those abreast have the head and the
         # notice of `_shown`: it stands for their own, so that a flush need not look at each.
@@ -89,7 +84,7 @@ class Delivery:
     def schedule(self) -> None:
         """Flush as soon as the pace allows."""
         if self._flush_handle is None:
-            wait = self._next_flush - self._loop.time()
+            wait = self._pace.next - self._loop.time()
             if wait > 0:
                 self._flush_handle = self._loop.call_later(wait, self._flush)
             else:
@@ -126,10 +121,10 @@ class Delivery:
         if reaches:
             counts.reached_sockets(took, self._given, self._source.slug, len(self.seats))
         self._given.clear()
-        self._next_flush = started + max(PACE_AT_LEAST * took, min(PACE_AT_MOST, PACE * took))
+        self._pace.flushed(started, took)
         if self._fresh:
             # Nothing else would come back to who had no room.
-            self._next_flush = started + PACE_AT_MOST
+            self._pace.rest(started)
             self.schedule()
 
     def _flush_abreast(self, cursor: int, notice: int, *, staff: bool) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 
 from channels.layers import get_channel_layer
 
-from comments import delivery, stream
+from comments import pace, stream
+from comments.delivery import Delivery
 from comments.frames import render_room, role_element, watching_element
 from comments.models import Stream
 from comments.reads import Reads
@@ -66,7 +67,7 @@ class Hub:
         self._unheard = 0  # times in a row that the safety poll knew more than the doorbell
         self._listening: asyncio.Task[None] | None = None
         self.empty_since = self._loop.time()
-        self.delivery = delivery.Delivery(self)
+        self.delivery = Delivery(self)
         self.seats = self.delivery.seats
         self._reads = Reads(self)
 
@@ -276,7 +277,7 @@ class Hub:
     def _deliver(self, batch: Batch, seats: list[Seat]) -> None:
         for seat in self.delivery.deliver(batch, seats):
             self._reads.claim(seat)
-            self._loop.call_later(delivery.PACE_AT_MOST, self.read, seat, None)
+            self._loop.call_later(pace.APART, self.read, seat, None)
 
     # --- the room -----------------------------------------------------------------------------
 

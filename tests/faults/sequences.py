@@ -17,8 +17,8 @@ from django.test import override_settings
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from comments import delivery, services, stream
 from comments import hub as hubs
+from comments import pace, services, stream
 from comments.errors import Code, Refused
 from comments.hub import Hub
 from comments.identity import Actor, actor_of_account
@@ -265,7 +265,7 @@ class History:
 def check(slug: str, examples: int, number: int) -> int:
     """Run so many histories; how many. Raises with the shortest one that fails."""
     stream_id = Stream.objects.get(video__slug=slug).pk
-    delivery.PACE_AT_MOST = 0
+    pace.APART = 0
     hubs.GAP_SECONDS = 0.001
     # Each read would open the database anew; nothing here depends on that.
     connections.settings["default"]["CONN_MAX_AGE"] = None
