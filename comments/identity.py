@@ -5,7 +5,7 @@ reads session, account and viewer anew, so signing out, a new password, a demoti
 deactivation count from the next action on. What an open socket is sent follows by the safety poll.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
@@ -74,7 +74,7 @@ def still_standing(
     signed_in: set[tuple[int, Standing]],
 ) -> dict[tuple[int, Standing], bool | None]:
     """For each stream and standing: None when it is over (signed out, deactivated, another
-    password), else whether it moderates that stream now. Four queries, however many there are."""
+    password), else whether it moderates that stream now. Three queries, however many there are."""
     if not signed_in:
         return {}
     keys = {standing.session_key for _stream_id, standing in signed_in}
@@ -94,25 +94,51 @@ def still_standing(
     return found
 
 
-def moderators(stream_ids: set[int], user_ids: set[int]) -> set[tuple[int, int]]:
-    """Which of these accounts moderate which of these streams: `Actor.can_moderate` for many, in
-    two queries."""
-    permitted = User.objects.with_perm(MODERATE, backend=MODEL_BACKEND).filter(pk__in=user_ids)
-    everywhere = set(permitted.values_list("pk", flat=True))
-    appointed = Stream.moderators.through.objects.filter(
-        stream_id__in=stream_ids, user_id__in=user_ids
-    )
-    here = set(appointed.values_list("stream_id", "user_id"))
-    return here | {(stream_id, user_id) for stream_id in stream_ids for user_id in everywhere}
+# `Actor.can_moderate` for many active accounts: who may everywhere, by permission (one's own or a
+# group's), then who was appointed for a video.
+_MODERATORS = """
+SELECT 0, account.id FROM auth_user AS account
+ WHERE account.id IN ({accounts}) AND (
+    account.is_superuser
+    OR EXISTS (SELECT 1 FROM auth_permission AS permission
+                 JOIN django_content_type AS kind ON kind.id = permission.content_type_id
+                WHERE kind.app_label = %s AND permission.codename = %s AND (
+                   EXISTS (SELECT 1 FROM auth_user_user_permissions AS own
+                            WHERE own.user_id = account.id AND own.permission_id = permission.id)
+                   OR EXISTS (SELECT 1 FROM auth_user_groups AS member
+                                JOIN auth_group_permissions AS granted
+                                  ON granted.group_id = member.group_id
+                               WHERE member.user_id = account.id
+                                 AND granted.permission_id = permission.id))))
+ UNION ALL
+SELECT stream_id, user_id FROM comments_stream_moderators
+ WHERE stream_id IN ({streams}) AND user_id IN ({accounts})
+"""
+
+
+def moderators(stream_ids: Collection[int], user_ids: Collection[int]) -> set[tuple[int, int]]:
+    """Which of these accounts, which are active, moderate which of these streams."""
+    if not stream_ids or not user_ids:
+        return set()
+    statement = _MODERATORS.format(streams=sql.places(stream_ids), accounts=sql.places(user_ids))
+    values = [*user_ids, *MODERATE.split("."), *stream_ids, *user_ids]
+    found = set(sql.fetch(statement, values))
+    everywhere = [user_id for stream_id, user_id in found if not stream_id]
+    return found.union((stream_id, user_id) for stream_id in stream_ids for user_id in everywhere)
 
 
 def entries(slug: str, users: Sequence[User | None]) -> list[tuple[int, bool] | None]:
     """The video's stream, and whether each account moderates it; None without such a video."""
-    stream = Stream.objects.filter(video__slug=slug).only("pk").first()
-    if stream is None:
+    found = sql.fetch(
+        "SELECT stream.id FROM comments_stream AS stream"
+        " JOIN videos_video AS video ON video.id = stream.video_id WHERE video.slug = %s",
+        [slug],
+    )
+    if not found:
         return [None] * len(users)
-    moderating = moderators({stream.pk}, {user.pk for user in users if user})
-    return [(stream.pk, user is not None and (stream.pk, user.pk) in moderating) for user in users]
+    ((stream_id,),) = found
+    moderating = moderators({stream_id}, {user.pk for user in users if user})
+    return [(stream_id, user is not None and (stream_id, user.pk) in moderating) for user in users]
 
 
 def people_of_standing() -> QuerySet[User]:
@@ -195,7 +221,14 @@ def _users(sessions: Mapping[str, Mapping[str, Any]]) -> dict[str, User]:
         for key, session in sessions.items()
         if session.get(BACKEND_SESSION_KEY) in settings.AUTHENTICATION_BACKENDS
     }
-    active = User.objects.filter(is_active=True).in_bulk(set(ids.values())) if ids else {}
+    if not ids:
+        return {}
+    people = set(ids.values())
+    rows = User.objects.raw(
+        f"SELECT * FROM auth_user WHERE is_active AND id IN ({sql.places(people)})",  # noqa: S608
+        list(people),
+    )
+    active = {user.pk: user for user in rows}
     found = {}
     for key, pk in ids.items():
         if (user := active.get(pk)) is None:

@@ -4,7 +4,11 @@ import uuid
 from copy import deepcopy
 
 import pytest
+from django.contrib.auth.models import Group, Permission, User
+from django.contrib.contenttypes.models import ContentType
 
+from comments.identity import Actor, entries
+from comments.models import MODERATE, Stream
 from tests import world
 from tests.client import ClosedError, Person, Socket
 from tests.servers import Site
@@ -267,6 +271,44 @@ async def test_who_lost_their_authority_is_no_longer_shown_what_moderators_see(
         await socket.until(lambda: person.page.bodies == ["regrettable"], "the staff's page")
         person.sign_out()
         assert await socket.closed() == 1012
+
+
+def moderating(slug: str, elsewhere: str) -> list[list[str]]:
+    """Who of all kinds of accounts moderates a video: asked for all at once, and one by one."""
+    app, codename = MODERATE.split(".")
+    right = Permission.objects.get(content_type__app_label=app, codename=codename)
+    # One that is called the same and is about something else.
+    other = Permission.objects.create(
+        content_type=ContentType.objects.get_for_model(User), codename=codename, name=slug
+    )
+    granted, member = Group.objects.create(name=slug), Group.objects.create(name=f"{slug} other")
+    granted.permissions.add(right)
+    member.permissions.add(other)
+    people = {
+        name: User.objects.create(username=f"{name}-{slug}", is_active=True)
+        for name in ("plain", "super", "own", "group", "here", "elsewhere", "other", "other_group")
+    }
+    people["super"].is_superuser = True
+    people["super"].save()
+    people["own"].user_permissions.add(right)
+    people["group"].groups.add(member, granted)
+    people["other"].user_permissions.add(other)
+    people["other_group"].groups.add(member)
+    stream = Stream.objects.get(video__slug=slug)
+    stream.moderators.add(people["here"])
+    Stream.objects.get(video__slug=elsewhere).moderators.add(people["elsewhere"])
+    entered = entries(slug, list(people.values()))
+    together = {
+        name for name, entry in zip(people, entered, strict=True) if entry == (stream.pk, True)
+    }
+    by_one = {name for name, user in people.items() if Actor(None, user).can_moderate(stream)}
+    other.delete()
+    return [sorted(together), sorted(by_one)]
+
+
+def test_a_socket_moderates_where_its_account_does(site: Site, slug: str) -> None:
+    found = site.call(moderating, slug, site.video())
+    assert found == [["group", "here", "own", "super"]] * 2
 
 
 async def code_of(socket: Socket, action: str, **fields: object) -> str:

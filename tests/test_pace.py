@@ -13,7 +13,7 @@ from tests.conftest import MakeSite
 
 def flushes(arrivals: Iterable[float], took: float = 0.0) -> list[float]:
     """When a room is flushed whose changes come at these seconds."""
-    pace, found = Pace(), []
+    pace, found = Pace(), list[float]()
     for at in arrivals:
         if found and found[-1] >= at:
             continue  # went with that flush
