@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Sequence
 
 from comments.actions import Outcome, Sent, perform_posts
 from comments.errors import Refused
-from comments.identity import entries, users_of_sessions
+from comments.identity import entries
 from comments.services.common import DATABASE_FAILED, Held
 from comments.threads import ACTING, READING, WAITING, Threads, in_database
 from streamsite.observe import context
@@ -103,9 +103,7 @@ def _post_alone(socket: tuple[int, str | None], posts: list[Sent]) -> list[Outco
 # in the database otherwise.
 _together = InBatches(perform_posts, ACTING)
 _alone = InBatches(_post_alone, WAITING)
-# Who is behind a session, for sockets that open.
-user_of_session = InBatches(users_of_sessions, READING)
-# Where a video's socket belongs, and whether its account moderates there.
+# Where a video's sockets belong that open, and as whom.
 enter = InBatches(entries, READING)
 
 

@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from comments import actions, batches, frames, limits, services
 from comments.errors import Code, Refused
 from comments.fanout import fanout
-from comments.identity import Standing, actor_of_session
+from comments.identity import actor_of_session
 from comments.seats import Seat
 from comments.services.common import DATABASE_FAILED
 from comments.sockets import Socket
@@ -75,26 +75,16 @@ class CommentConsumer(Socket):
 
     async def _take_seat(self) -> None:
         slug = self.scope["url_route"]["kwargs"]["slug"]
-        user, session_key = None, self.session_key()
-        if session_key:
-            user = await batches.user_of_session(None, session_key)
-        standing = Standing(session_key, user.pk, user.password) if session_key and user else None
-        # Who is not signed in moderates nothing, and a video watched here is known: so when
-        # everybody comes back at once, the database is not asked for each.
-        stream_id, staff = (None if user else fanout.stream_of(slug)), False
-        by_slug = "" if stream_id is None else slug
-        if stream_id is None:
-            found = await batches.enter(slug, user)
-            if found is None:
-                await self._tell(Refused(Code.NOT_FOUND, _("There is no such video.")))
-                await self.close(4404)
-                return
-            stream_id, staff = found
-        self.stream_id = stream_id
+        entry = await batches.enter(slug, self.session_key())
+        if entry is None:
+            await self._tell(Refused(Code.NOT_FOUND, _("There is no such video.")))
+            await self.close(4404)
+            return
+        self.stream_id = entry.stream_id
         cursors = parse_qs(self.scope["query_string"].decode("latin-1")).get("cursor", [""])
         peer = self.scope["extensions"]["streamsite.peer"]  # given by streamsite.websocket
-        seat = Seat(peer, self._close_after_answer, staff=staff, standing=standing, by_slug=by_slug)
-        await fanout.join(stream_id, seat, Cursor.parse(cursors[0]))
+        seat = Seat(peer, self._close_after_answer, staff=entry.moderates, standing=entry.standing)
+        await fanout.join(self.stream_id, seat, Cursor.parse(cursors[0]))
         self.seat = seat
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:

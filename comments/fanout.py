@@ -96,12 +96,6 @@ class Fanout:
         """Seconds since the safety poll succeeded; 0 where there is nothing to look at."""
         return time.monotonic() - self._looked_at if self.hubs else 0.0
 
-    def stream_of(self, slug: str) -> int | None:
-        """The stream of a video that is watched here already, without asking the database. Whoever
-        is seated by it keeps the slug (`Seat.by_slug`) until the safety poll has confirmed it."""
-        known = (h.stream_id for h in self.hubs.values() if h.slug == slug and h.slug_is_known)
-        return next(known, None)
-
     def leave(self, stream_id: int, seat: Seat) -> None:
         hub = self.hubs.get(stream_id)
         if hub is None:
@@ -153,7 +147,6 @@ class Fanout:
             for seat in hub.seats
             if seat.standing
         ]
-        unproven = [(h, seat) for h in self.hubs.values() for seat in h.seats if seat.by_slug]
         try:
             found, remade, standings = await in_database(_look, LOOKING)(
                 {stream_id: slug for stream_id, (_head, slug) in watched.items()},
@@ -177,9 +170,6 @@ class Fanout:
             hub = self.hubs.get(standing[0])
             if hub is not None and seat in hub.seats:
                 _apart(hub, hub.stand, seat, staff=standings[standing])
-        for hub, seat in unproven:
-            if hub.stream_id in found and seat in hub.seats:
-                _apart(hub, hub.prove, seat)
 
     async def close_all(self, code: int, *, seconds: float) -> None:
         """Close every socket with `code`, spread evenly over `seconds`; let no more in.
@@ -227,7 +217,6 @@ async def _close(hub: Hub, code: int) -> None:
 
 def _follow(hub: Hub, head_before: int, found: tuple[str, int, str, str]) -> None:
     epoch, head, hub.slug, room = found
-    hub.slug_is_known = True
     hub.set_room(room)
     # Behind us (a restored backup), of another history, or ahead of us: read it.
     if epoch != hub.epoch or head > hub.head or head < head_before:

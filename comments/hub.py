@@ -46,7 +46,6 @@ class Hub:
         self.stream_id = stream_id
         self._look = look
         self.slug = ""
-        self.slug_is_known = True  # until the room is told to have changed
         self.epoch = ""
         self.ring = Ring()
         self.early: dict[int, Change] = {}  # arrived before the numbers in front of them
@@ -163,7 +162,6 @@ class Hub:
             self.elsewhere[str(message["process"])] = (int(message["viewers"]), time.monotonic())
             return
         if kind == "room":
-            self.slug_is_known = False
             self.spawn(self._look())
             return
         if message["epoch"] != self.epoch:
@@ -327,14 +325,6 @@ class Hub:
             self.delivery.set_aside(seat)
             seat.staff = staff
             self.read(seat, None)  # the window anew, as the other audience sees it
-
-    def prove(self, seat: Seat) -> None:
-        """The safety poll has confirmed the slug that a seat came by; or there is another video
-        under it now, which the browser comes back to."""
-        if seat.by_slug != self.slug:
-            self.leave(seat)
-            self.spawn(ignore_errors(seat.close(1012)))
-        seat.by_slug = ""
 
 
 def _open(stream_id: int) -> tuple[Batch, str, str]:

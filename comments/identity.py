@@ -127,18 +127,35 @@ def moderators(stream_ids: Collection[int], user_ids: Collection[int]) -> set[tu
     return found.union((stream_id, user_id) for stream_id in stream_ids for user_id in everywhere)
 
 
-def entries(slug: str, users: Sequence[User | None]) -> list[tuple[int, bool] | None]:
-    """The video's stream, and whether each account moderates it; None without such a video."""
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a socket belongs, and as whom: `standing` is None for who is not signed in."""
+
+    stream_id: int
+    standing: Standing | None
+    moderates: bool
+
+
+def entries(slug: str, session_keys: Sequence[str | None]) -> list[Entry | None]:
+    """What there is to know of sockets that open on a video's page, in four queries for all of
+    them; None for each where there is no such video."""
     found = sql.fetch(
         "SELECT stream.id FROM comments_stream AS stream"
         " JOIN videos_video AS video ON video.id = stream.video_id WHERE video.slug = %s",
         [slug],
     )
     if not found:
-        return [None] * len(users)
+        return [None] * len(session_keys)
     ((stream_id,),) = found
-    moderating = moderators({stream_id}, {user.pk for user in users if user})
-    return [(stream_id, user is not None and (stream_id, user.pk) in moderating) for user in users]
+    users = _users(_sessions({key for key in session_keys if key}))
+    moderating = moderators({stream_id}, {user.pk for user in users.values()})
+    standings = {key: Standing(key, user.pk, user.password) for key, user in users.items()}
+    return [
+        Entry(stream_id, standing, (stream_id, standing.user_id) in moderating)
+        if (standing := standings.get(key or ""))
+        else Entry(stream_id, None, moderates=False)
+        for key in session_keys
+    ]
 
 
 def people_of_standing() -> QuerySet[User]:
@@ -188,10 +205,9 @@ def actors_of_sessions(sockets: Sequence[tuple[str | None, str]]) -> list[Actor]
     return [Actor(*people.get(key, (None, None)), address) for key, address in sockets]
 
 
-def users_of_sessions(_site: None, keys: Sequence[str]) -> list[User | None]:
-    """The account that each session is signed in as; None for who is not."""
-    users = _users(_sessions(set(keys)))
-    return [users.get(key) for key in keys]
+def user_of_session(key: str) -> User | None:
+    """The account that a session is signed in as; None for who is not."""
+    return _users(_sessions({key})).get(key)
 
 
 def _sessions(keys: set[str]) -> dict[str, Mapping[str, Any]]:

@@ -28,11 +28,10 @@ class Seat:
     """One socket's place in a hub.
 
     `close` ends the socket with a code; `standing` is what a signed-in socket's authority rests
-    on, which the safety poll looks at again. `by_slug` is the video's slug as this process had it
-    in mind, where the database was not asked; until the safety poll has confirmed it.
+    on, which the safety poll looks at again.
     """
 
-    __slots__ = ("by_slug", "close", "cursor", "notice", "peer", "reading", "staff", "standing")
+    __slots__ = ("close", "cursor", "notice", "peer", "reading", "staff", "standing")
 
     def __init__(
         self,
@@ -41,13 +40,11 @@ class Seat:
         *,
         staff: bool,
         standing: Standing | None,
-        by_slug: str = "",
     ) -> None:
         self.peer = peer
         self.close = close
         self.staff = staff
         self.standing = standing
-        self.by_slug = by_slug
         self.cursor = 0
         self.notice = 0  # the version of the room's notice that this socket has
         self.reading = 0  # which read from the database it waits for, 0 for none

@@ -13,8 +13,9 @@ from django.conf import settings
 from django.core.exceptions import RequestAborted
 from django.urls import reverse
 
-from comments import batches
+from comments.identity import user_of_session
 from comments.services.common import DATABASE_FAILED
+from comments.threads import in_database
 from streamsite.cookies import session_key
 
 GRACE_SECONDS = 10.0
@@ -116,7 +117,7 @@ async def why_refused(scope: dict[str, Any], announced: int) -> tuple[int, bytes
     ):
         return TOO_LARGE
     try:
-        account = await batches.user_of_session(None, key)
+        account = await in_database(user_of_session)(key)
     except DATABASE_FAILED:
         return DATABASE_AWAY
     return None if getattr(account, "is_staff", False) else TOO_LARGE

@@ -297,9 +297,9 @@ def moderating(slug: str, elsewhere: str) -> list[list[str]]:
     stream = Stream.objects.get(video__slug=slug)
     stream.moderators.add(people["here"])
     Stream.objects.get(video__slug=elsewhere).moderators.add(people["elsewhere"])
-    entered = entries(slug, list(people.values()))
+    entered = entries(slug, [world.session_of(user.username) for user in people.values()])
     together = {
-        name for name, entry in zip(people, entered, strict=True) if entry == (stream.pk, True)
+        name for name, entry in zip(people, entered, strict=True) if entry and entry.moderates
     }
     by_one = {name for name, user in people.items() if Actor(None, user).can_moderate(stream)}
     other.delete()
