@@ -19,6 +19,7 @@ from streamsite.observe import context
 # After a batch of several, seconds in which those who were just answered may ask again: they then
 # share one batch instead of falling into two halves that take turns.
 GATHER_SECONDS = 0.002
+ARRIVALS_GATHER_SECONDS = 0.01  # sockets that come back in a storm, whom nobody misses meanwhile
 AT_ONCE = 64  # calls in one batch; how long a transaction holds its locks is bounded with it
 
 
@@ -33,8 +34,10 @@ class InBatches[K: Hashable, A, R]:
         self,
         many: Callable[[K, list[A]], Sequence[R | Exception]],
         threads: Threads,
+        gather: float = GATHER_SECONDS,
     ) -> None:
         self._many = in_database(many, threads)
+        self._gather = gather
         self._waiting: dict[K, deque[tuple[A, asyncio.Future[R]]]] = {}
         self._running: set[asyncio.Task[None]] = set()
 
@@ -68,7 +71,7 @@ class InBatches[K: Hashable, A, R]:
                         if not done.done():
                             done.set_exception(error)
                 if len(batch) > 1 and len(waiting) < AT_ONCE:
-                    await asyncio.sleep(GATHER_SECONDS)
+                    await asyncio.sleep(self._gather)
         finally:
             del self._waiting[key]
 
@@ -104,7 +107,7 @@ def _post_alone(socket: tuple[int, str | None], posts: list[Sent]) -> list[Outco
 _together = InBatches(perform_posts, ACTING)
 _alone = InBatches(_post_alone, WAITING)
 # Where a video's sockets belong that open, and as whom.
-enter = InBatches(entries, READING)
+enter = InBatches(entries, READING, gather=ARRIVALS_GATHER_SECONDS)
 
 
 async def post(stream_id: int, sent: Sent) -> Outcome:
