@@ -35,7 +35,6 @@ from comments.identity import Actor, actor_of_request
 from comments.jobs.bell import JobState
 from comments.models import Job, Stream
 from comments.plots import Curve, Plot, clock
-from comments.views import STATUS
 from streamsite.views import Pieces, open_file
 
 SHOWN = 20  # jobs on the page, the latest
@@ -107,7 +106,7 @@ def _page(request: HttpRequest, room: Room, refusal: Refused | None = None) -> H
         "hours": settings.EXPORT_HOURS,
         "refusal": refusal,
     }
-    status = STATUS[refusal.code] if refusal else 200
+    status = refusal.code.status if refusal else 200
     response = render(request, "comments/desk.html", context, status=status)
     response["Cache-Control"] = "private, no-store"
     return response

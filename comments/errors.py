@@ -1,20 +1,30 @@
 """Why an action was refused: a code for programs, a sentence for people. One class, many codes."""
 
 from enum import StrEnum
+from typing import Self
 
 
 class Code(StrEnum):
-    """The codes of the contract (docs/contract.md). Raised by rules, translated once per door."""
+    """The codes of the contract (docs/contract.md), each with its status where a form was sent.
+    Raised by rules, translated once per door."""
 
-    TOO_FAST = "too_fast"
-    TOO_LONG = "too_long"
-    EMPTY = "empty"
-    CLOSED = "closed"
-    SIGN_IN_REQUIRED = "sign_in_required"
-    NOT_ALLOWED = "not_allowed"
-    NOT_FOUND = "not_found"
-    MALFORMED = "malformed"
-    TRY_AGAIN = "try_again"
+    status: int
+
+    TOO_FAST = "too_fast", 429
+    TOO_LONG = "too_long", 400
+    EMPTY = "empty", 400
+    CLOSED = "closed", 409
+    SIGN_IN_REQUIRED = "sign_in_required", 403
+    NOT_ALLOWED = "not_allowed", 403
+    NOT_FOUND = "not_found", 404
+    MALFORMED = "malformed", 400
+    TRY_AGAIN = "try_again", 503
+
+    def __new__(cls, word: str, status: int) -> Self:
+        code = str.__new__(cls, word)
+        code._value_ = word
+        code.status = status
+        return code
 
 
 class Refused(Exception):  # noqa: N818  nothing failed: an answer, not an error

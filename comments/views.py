@@ -18,17 +18,6 @@ from streamsite.pages import unavailable
 from videos.models import Video
 from videos.views import page
 
-STATUS = {
-    Code.TOO_FAST: 429,
-    Code.TOO_LONG: 400,
-    Code.EMPTY: 400,
-    Code.MALFORMED: 400,
-    Code.CLOSED: 409,
-    Code.SIGN_IN_REQUIRED: 403,
-    Code.NOT_ALLOWED: 403,
-    Code.NOT_FOUND: 404,
-    Code.TRY_AGAIN: 503,
-}
 DRAFT = ("body", "key", "name", "as")
 
 
@@ -76,7 +65,7 @@ def _act(request: HttpRequest, video: Video, room: Stream) -> HttpResponse:
         outcome = actions.perform(actor_of_request(request), room.pk, fields, by_form=True)
     except Refused as refusal:
         actions.count("form", fields["action"], refusal.code)
-        status = STATUS[refusal.code]
+        status = refusal.code.status
         if htmx:
             answer = frames.refusal(fields.get("key", ""), refusal)
             response = HttpResponse(answer, status=status)

@@ -6,7 +6,8 @@ from axes.models import AccessAttempt
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import User
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, Field, OuterRef, QuerySet
+from django.forms import Field as FormField
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
@@ -46,6 +47,14 @@ class OurUserAdmin(UserAdmin[User]):
         devices = TOTPDevice.objects.filter(user=OuterRef("pk"), confirmed=True)
         users: QuerySet[User] = super().get_queryset(request)
         return users.annotate(second_factor=Exists(devices))
+
+    def formfield_for_dbfield(
+        self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any
+    ) -> FormField | None:
+        found = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if found and db_field.name in ("first_name", "last_name"):
+            found.help_text = _("Public: stands beside this account's comments, not the username.")
+        return found
 
     @admin.display(description=_("second factor"), boolean=True)
     def has_second_factor(self, user: Any) -> bool:

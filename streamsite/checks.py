@@ -8,6 +8,7 @@ import os
 import re
 import tomllib
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from django.apps import AppConfig
@@ -16,6 +17,7 @@ from django.contrib.auth.models import User
 from django.core.checks import CheckMessage, Tags, Warning, register
 from django.db import DatabaseError, connection
 
+from streamsite import env
 from streamsite.env import is_loopback
 
 NEW_KEY = "SECRET_KEY=$(python -c 'import secrets; print(secrets.token_urlsafe(60))')"
@@ -23,6 +25,7 @@ FROM_EXAMPLES = re.compile(r"(?i)change.?(me|this|it)|example|insecure|password|
 OF_THIS_MACHINE = {"localhost", "127.0.0.1", "[::1]"}
 DEMO_ACCOUNTS = ("admin", "moderator", "viewer")  # made by seed_demo
 KNOWN_PASSWORDS = ("demo", "password")  # beside the account's name and DEMO_PASSWORD
+AS_GOOD_AS_SAME = 0.85  # of two names' letters
 LIMITS = (
     "LOGIN_ATTEMPTS",
     "RATE_VIEWER",
@@ -157,6 +160,22 @@ def limits_are_on(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         "W010",
         f"Limits are off, as only a load test wants them: {', '.join(off)}.",
         f"Leave {', '.join(off)} out for the default, or write a number (docs/settings.md).",
+    )
+
+
+@register(Tags.security, deploy=True)
+def no_name_is_misspelt(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """A variable that nothing reads, and that is called almost as one of ours."""
+    found = {
+        name: alike[0]
+        for name in sorted(os.environ.keys() - env.read)
+        if (alike := get_close_matches(name, env.read, n=1, cutoff=AS_GOOD_AS_SAME))
+    }
+    return _warnings(
+        bool(found),
+        "W012",
+        f"Nothing reads {', '.join(found)}: whatever it says, the default counts.",
+        f"Write {', '.join(found.values())} if that is meant.",
     )
 
 

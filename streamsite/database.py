@@ -38,7 +38,7 @@ def _reason(error: Exception) -> str:
     """What the driver says, in one line and without the passwords of the URL."""
     settings = connection.settings_dict
     if connection.vendor == "sqlite" and not Path(settings["NAME"]).parent.is_dir():
-        return "its folder does not exist"
+        return "its folder does not exist, make it first"
     # libpq's hints are indented, and questions.
     lines = [line for line in str(error).splitlines() if not line.startswith("\t")]
     reason = " ".join(" ".join(lines).split()).rstrip(".") or type(error).__name__

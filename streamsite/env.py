@@ -43,8 +43,12 @@ def refuse(name: str, problem: str, instead: str) -> NoReturn:
     raise ImproperlyConfigured(f"{name} {problem}. Write {instead}.")
 
 
+read = {"DEMO_PASSWORD"}  # the names of all variables that are asked for
+
+
 def _read(name: str) -> str | None:
     """The variable's value without surrounding space; an empty one counts as not set."""
+    read.add(name)
     value = os.environ.get(name, "").strip()
     return value or None
 
@@ -116,7 +120,7 @@ def sockets(name: str, *, default: int) -> int | None:
     return found
 
 
-def rate(name: str, *, default: Rate | None) -> Rate | None:
+def rate(name: str, *, default: Rate | None, example: str) -> Rate | None:
     """`5/10` means 5 comments per 10 seconds; `off` means no limit (None)."""
     value = _read(name)
     if value is None:
@@ -128,7 +132,7 @@ def rate(name: str, *, default: Rate | None) -> Rate | None:
         refuse(
             name,
             f"is {value!r}",
-            f"comments/seconds with 1 to 3600 seconds, as in {name}=5/10, or {name}=off",
+            f"comments/seconds with 1 to 3600 seconds, as in {name}={example}, or {name}=off",
         )
     return Rate(int(match[1]), int(match[2]))
 

@@ -7,6 +7,7 @@ its checkout: DEBUG, SQLite and uploads under `var/`, and the in-memory channel 
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import django_stubs_ext
 from django.utils.crypto import salted_hmac
@@ -112,7 +113,7 @@ TEMPLATES = [
 # --- Data ---------------------------------------------------------------------------------------
 
 DATABASES = {
-    "default": env.database("DATABASE_URL", default=f"sqlite:///{DATA_DIR}/db.sqlite3"),
+    "default": env.database("DATABASE_URL", default=f"sqlite:///{quote(str(DATA_DIR))}/db.sqlite3"),
 }
 
 REDIS = env.redis("REDIS_URL")
@@ -183,9 +184,11 @@ EXPORT_HOURS = env.number("EXPORT_HOURS", default=24, least=1, most=720, example
 
 # --- The stream's limits (rules themselves: comments/limits.py) ---------------------------------
 
-RATE_VIEWER = env.rate("RATE_VIEWER", default=env.Rate(5, 10))
+RATE_VIEWER = env.rate("RATE_VIEWER", default=env.Rate(5, 10), example="5/10")
 # In DEBUG everybody comes from this machine, one address: counting it would only get in the way.
-RATE_ADDRESS = env.rate("RATE_ADDRESS", default=None if DEBUG else env.Rate(30, 10))
+RATE_ADDRESS = env.rate(
+    "RATE_ADDRESS", default=None if DEBUG else env.Rate(30, 10), example="30/10"
+)
 SOCKETS_PER_SESSION = env.limit("SOCKETS_PER_SESSION", default=20)
 SOCKETS_PER_ADDRESS = env.limit("SOCKETS_PER_ADDRESS", default=None if DEBUG else 200)
 SOCKETS_PER_PROCESS = env.sockets("SOCKETS_PER_PROCESS", default=20_000)

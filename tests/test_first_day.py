@@ -89,6 +89,17 @@ def test_a_site_that_is_ready_is_told_nothing(db: None, also_right: dict[str, An
     assert warned(**also_right) == []
 
 
+def test_a_misspelt_variable_is_told_with_the_name_that_is_meant(
+    db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RATE_VEIWER", "5/10")
+    monkeypatch.setenv("SOMETHING_ELSE", "of the machine")
+    (message,) = warned()
+    assert message.id == "streamsite.W012"
+    assert "Nothing reads RATE_VEIWER:" in message.msg
+    assert "Write RATE_VIEWER " in str(message.hint)
+
+
 def test_the_key_of_development_is_not_taken_for_a_secret(db: None, tmp_path: Path) -> None:
     (tmp_path / "secret_key").write_text(KEY)
     (message,) = warned(DATA_DIR=tmp_path)

@@ -68,7 +68,7 @@ def refusal_of(done: "subprocess.CompletedProcess[str]") -> str:
         ("REDIS_URL", f"rediss://:{SECRET}@host/0?ssl_ca_certs=/no/x.pem", "paths of PEM files"),
         ("RATE_VIEWER", "5", "RATE_VIEWER=5/10"),
         ("RATE_VIEWER", "0/10", "RATE_VIEWER=off"),
-        ("RATE_ADDRESS", "fast", "RATE_ADDRESS=off"),
+        ("RATE_ADDRESS", "fast", "RATE_ADDRESS=30/10, or RATE_ADDRESS=off"),
         ("SOCKETS_PER_SESSION", "0", "SOCKETS_PER_SESSION=off"),
         ("SOCKETS_PER_ADDRESS", "many", "SOCKETS_PER_ADDRESS=off"),
         ("SOCKETS_PER_PROCESS", "1.5", "SOCKETS_PER_PROCESS=off"),
@@ -130,6 +130,14 @@ def test_the_key_of_a_checkout_is_made_once_and_kept_from_others(tmp_path: Path)
     assert key.stat().st_mode & 0o077 == 0
     assert manage(variables, "check").returncode == 0
     assert key.read_text() == kept
+
+
+def test_a_folder_of_any_name_holds_the_database(tmp_path: Path) -> None:
+    folder = tmp_path / "a#b ?c%20d"
+    done = manage(environment(tmp_path, DATA_DIR=str(folder)), "migrate")
+    assert done.returncode == 0, done.stdout
+    assert (folder / "db.sqlite3").stat().st_size
+    assert [path.name for path in tmp_path.iterdir() if path.name != "data"] == [folder.name]
 
 
 # --- Serving ------------------------------------------------------------------------------------

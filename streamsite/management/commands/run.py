@@ -31,7 +31,7 @@ class Command(BaseCommand):
             keep_debug_here(where)  # `serve` would say it below the demo's words
             self._make_demo()
             scheme = "https" if settings.TLS else "http"
-            self.stdout.write(f"Open {scheme}://{where}/ (Ctrl+C ends it)")
+            self.stdout.write(f"In a moment at {scheme}://{where}/ (Ctrl+C ends it)")
             self.stdout.flush()
         raise SystemExit(together.run(where))
 
