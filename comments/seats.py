@@ -20,9 +20,6 @@ class Peer(Protocol):
     def is_ending(self) -> bool:
         """Whether it will never take a frame again."""
 
-    def abort(self) -> None:
-        """End the connection without waiting for who does not read."""
-
 
 class Seat:
     """One socket's place in a hub.

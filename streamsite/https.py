@@ -43,6 +43,8 @@ class HttpsOnly:
         domain, port = split_domain_port(hosts[0]) if len(hosts) == 1 else ("", "")
         if not domain or not validate_host(domain, settings.ALLOWED_HOSTS):
             return None
+        if not scope["raw_path"].startswith(b"/"):
+            return None  # `@elsewhere.example/` would go on with the host's name
         # Who came by port 80 finds https at 443, whatever is in between; by another port, which
         # somebody has written by hand, at ours.
         where = f"{domain}:{self.port}" if port and self.port != 443 else domain

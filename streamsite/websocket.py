@@ -238,7 +238,7 @@ class LiveStream(WSStream):
             if transport.get_write_buffer_size() > WAITING_AT_MOST:
                 return False
             transport.write(frame.framed(self.window_bits))
-        except RuntimeError:  # it has closed, which the stream is about to be told
+        except (RuntimeError, OSError):  # it has closed, which the stream is about to be told
             self.open_to = None
             return False
         return True
