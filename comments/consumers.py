@@ -39,7 +39,8 @@ type Fields = dict[str, Any]
 
 
 class CommentConsumer(Socket):
-    """`/ws/videos/<slug>/?cursor=<cursor>`, after origin, admission and session."""
+    """`/ws/videos/<slug>/?cursor=<cursor>&audience=<whose rows the page shows: staff or public>`,
+    after origin, admission and session."""
 
     stream_id = 0
     seat: Seat | None = None
@@ -81,10 +82,13 @@ class CommentConsumer(Socket):
             await self.close(4404)
             return
         self.stream_id = entry.stream_id
-        cursors = parse_qs(self.scope["query_string"].decode("latin-1")).get("cursor", [""])
+        query = parse_qs(self.scope["query_string"].decode("latin-1"))
+        cursor = Cursor.parse(query.get("cursor", [""])[0])
+        if entry.moderates is not (query.get("audience") == ["staff"]):
+            cursor = None  # another audience's rows: it signed in or out, or another authority
         peer = self.scope["extensions"]["streamsite.peer"]  # given by streamsite.websocket
         seat = Seat(peer, self._close_after_answer, staff=entry.moderates, standing=entry.standing)
-        await fanout.join(self.stream_id, seat, Cursor.parse(cursors[0]))
+        await fanout.join(self.stream_id, seat, cursor)
         self.seat = seat
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:

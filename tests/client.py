@@ -201,7 +201,7 @@ class Person:
             sent["Cookie"] = self.cookie_header
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         async with connect(
-            self.site.ws_url(slug, standing, server=where),
+            self.site.ws_url(slug, standing, server=where, staff=page.staff),
             origin=self.site.servers[where].origin,  # type: ignore[arg-type]
             additional_headers=sent,
             proxy=None,

@@ -486,8 +486,11 @@ class Site:
     def url(self) -> str:
         return f"{self.origin}/"
 
-    def ws_url(self, slug: str, cursor: str | None = None, *, server: int = 0) -> str:
+    def ws_url(
+        self, slug: str, cursor: str | None = None, *, server: int = 0, staff: bool = False
+    ) -> str:
         query = "" if cursor is None else f"?cursor={cursor}"
+        query += "&audience=staff" if staff else ""
         return f"ws://127.0.0.1:{self.servers[server].port}/ws/videos/{slug}/{query}"
 
     # --- its data -------------------------------------------------------------------------------

@@ -269,8 +269,18 @@ async def test_who_lost_their_authority_is_no_longer_shown_what_moderators_see(
         await socket.until(lambda: not person.page.staff, "no tools of a moderator")
         site.call(world.set_account, account, is_superuser=True)
         await socket.until(lambda: person.page.bodies == ["regrettable"], "the staff's page")
+        second = (await writing.say("regrettable too")).number
+        assert second is not None
+        assert (await socket.ask("remove", number=second)).is_ack
+        await socket.reaches(second + 1)
+        assert person.page.bodies == ["regrettable", "regrettable too"]
         person.sign_out()
         assert await socket.closed() == 1012
+    # What such a page showed goes when it comes back, whoever it is then.
+    async with person.socket(slug) as socket:
+        await socket.until(lambda: not person.page.staff, "no tools of a moderator")
+        assert person.page.bodies == []
+        assert "regrettable" not in str(person.page.rows)
 
 
 def moderating(slug: str, elsewhere: str) -> list[list[str]]:

@@ -338,7 +338,7 @@ def test_a_page_in_the_background_rests_and_resumes_exactly(
     ann.says("back again")
     assert ann.bodies == ["said meanwhile", "back again"]
     _first, second = sockets
-    assert second.url.endswith(f"?cursor={stands_at}")
+    assert f"?cursor={stands_at}&" in second.url
 
 
 # --- what only the page can notice ----------------------------------------------------------------

@@ -119,6 +119,24 @@ def test_a_moderator_takes_a_comment_out_of_every_page_and_puts_it_back(
         assert visitor.bodies == ["one", "two", "three"]
 
 
+def test_who_signs_out_elsewhere_is_shown_no_more_of_what_was_removed(
+    enter: Enter, site: Site, slug: str
+) -> None:
+    mona = enter("mona").open(slug)
+    number = mona.says("two")
+    mona.stream.focus()
+    mona.page.keyboard.press("k")
+    mona.page.keyboard.press("d")
+    expect(mona.row(number).locator(".comment-removal")).to_be_visible()
+    badge = mona.page.locator(".composer-as .comment-badge")
+    expect(badge).to_have_text("mod")
+    (cookie,) = (c for c in mona.context.cookies() if c["name"] == "sessionid")
+    site.call(world.end_session, cookie["value"])
+    mona.does_not_see("two")
+    expect(mona.row(number)).to_have_count(0)
+    expect(badge).to_be_hidden()
+
+
 def test_one_removes_ones_own_comment_and_no_one_elses(enter: Enter, slug: str) -> None:
     ann, ben = enter().open(slug), enter().open(slug)
     mine = ann.says("mine")

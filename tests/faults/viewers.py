@@ -234,7 +234,8 @@ class Viewer:
         loop = asyncio.get_running_loop()
         while True:
             door = self.crowd.door()
-            path = f"/ws/videos/{self.slug}/?cursor={self.page.cursor}"
+            audience = "staff" if self.staff else "public"
+            path = f"/ws/videos/{self.slug}/?cursor={self.page.cursor}&audience={audience}"
             request = handshake(door.port, path, address=self.address, cookie=self.cookie)
             self.heard_at = time.monotonic()
             link = Link(request, self._take)

@@ -65,6 +65,9 @@ function show(name, words = "", spoken = words) {
 function withCursor() {
   const url = new URL(connection.url);
   url.searchParams.set("cursor", list.dataset.cursor);
+  // Whose rows these are: who is not a moderator any more is to be given others.
+  const isStaff = document.getElementById("role").dataset.staff === "true";
+  url.searchParams.set("audience", isStaff ? "staff" : "public");
   connection.url = url.href;
 }
 
