@@ -30,7 +30,7 @@ class Inputs:
     posts_of_a_video: float = 3000.0  # comments a second that one video takes (bench; its row)
     socket_bytes: int = 35 * 1024  # memory per socket (bench)
     process_bytes: int = 95 * 1024 * 1024  # memory of a process with nobody (bench)
-    comment_bytes: int = 90  # on the wire per comment in a frame of many (FACTS: 42 to 90)
+    comment_bytes: int = 90  # on the wire per comment in a frame of many (42 to 90 were measured)
     frame_bytes: int = 120  # and per frame: TCP, IP, WebSocket, cursor
     poll: float = 2.0  # of the safety poll (POLL_SECONDS)
     presence: float = 2.0  # between two messages of a process that tell its viewers (hub.tick)

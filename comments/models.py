@@ -177,7 +177,7 @@ class Viewer(models.Model):
 class AccountName(models.Model):
     """What an account is called, in the forms that names are compared by, each with an index.
 
-    One row per account, kept by `comments.names.remember`: asking the accounts themselves would
+    One row per account, kept by `comments.accounts.remember`: asking the accounts themselves would
     read all of them for every name that somebody tries.
     """
 

@@ -17,23 +17,23 @@ from django.contrib.auth.models import User
 from django.core.checks import CheckMessage, Tags, Warning, register
 from django.db import DatabaseError, connection
 
-from streamsite import env
-from streamsite.env import is_loopback
+from streamsite import env, typed
+from streamsite.env import MAKE_KEY, is_loopback
 
-NEW_KEY = "SECRET_KEY=$(python -c 'import secrets; print(secrets.token_urlsafe(60))')"
 FROM_EXAMPLES = re.compile(r"(?i)change.?(me|this|it)|example|insecure|password|secret|replace")
 OF_THIS_MACHINE = {"localhost", "127.0.0.1", "[::1]"}
 DEMO_ACCOUNTS = ("admin", "moderator", "viewer")  # made by seed_demo
 KNOWN_PASSWORDS = ("demo", "password")  # beside the account's name and DEMO_PASSWORD
 AS_GOOD_AS_SAME = 0.85  # of two names' letters
-LIMITS = (
-    "LOGIN_ATTEMPTS",
-    "RATE_VIEWER",
-    "RATE_ADDRESS",
-    "SOCKETS_PER_SESSION",
-    "SOCKETS_PER_ADDRESS",
-    "SOCKETS_PER_PROCESS",
-)
+# Each with a value that it can have, as docs/settings.md writes it.
+LIMITS = {
+    "LOGIN_ATTEMPTS": "5",
+    "RATE_VIEWER": "5/10",
+    "RATE_ADDRESS": "30/10",
+    "SOCKETS_PER_SESSION": "20",
+    "SOCKETS_PER_ADDRESS": "200",
+    "SOCKETS_PER_PROCESS": "20000",
+}
 
 type Apps = Sequence[AppConfig] | None
 
@@ -58,7 +58,8 @@ def key_is_secret(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         problem = "SECRET_KEY looks like one out of an example, which others know."
     else:
         return []
-    return _warnings(True, "W002", problem, f"Write {NEW_KEY}, once, into a file of the service.")
+    hint = f"Write SECRET_KEY= with what {MAKE_KEY} prints, once, into a file of the service."
+    return _warnings(True, "W002", problem, hint)
 
 
 @register(Tags.security, deploy=True)
@@ -148,7 +149,8 @@ def no_demo_account_is_open(app_configs: Apps, **kwargs: Any) -> list[CheckMessa
         bool(names),
         "W008",
         f"Accounts of the demo can be entered with a known password: {', '.join(names)}.",
-        f"Write python manage.py changepassword {' or '.join(names) or 'NAME'}; or delete it.",
+        f"Run {' and '.join(typed.manage(f'changepassword {name}') for name in names)},"
+        " or delete them in admin.",
     )
 
 
@@ -159,7 +161,8 @@ def limits_are_on(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         bool(off) and not settings.DEBUG,  # in which some are off by default
         "W010",
         f"Limits are off, as only a load test wants them: {', '.join(off)}.",
-        f"Leave {', '.join(off)} out for the default, or write a number (docs/settings.md).",
+        f"Leave {', '.join(off)} out for the default, or write a limit, as in "
+        f"{' '.join(f'{name}={LIMITS[name]}' for name in off)}.",
     )
 
 

@@ -34,6 +34,8 @@ POSTGRES_IS_GONE = {
     "keepalives_count": 3,
 }
 FILES_AT_MOST = 1_048_576  # the most that Linux gives one process by default (fs.nr_open)
+MAKE_KEY = "python3 -c 'import secrets; print(secrets.token_urlsafe(60))'"  # wherever Python is
+NEW_KEY = f"at least 50 random characters, kept secret, as made by {MAKE_KEY}"
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 
@@ -253,12 +255,10 @@ def secret_key(name: str, *, debug: bool, kept_in: Path) -> str:
     value = _read(name)
     if value is None:
         if not debug:
-            refuse(
-                name, "is not set while DEBUG is off", "at least 50 random characters, kept secret"
-            )
+            refuse(name, "is not set while DEBUG is off", NEW_KEY)
         return _kept_secret(kept_in)
     if not debug and (len(value) < 50 or len(set(value)) < 5):
-        refuse(name, "is too short or too regular", "at least 50 random characters, kept secret")
+        refuse(name, "is too short or too regular", NEW_KEY)
     return value
 
 
@@ -345,7 +345,7 @@ def database(name: str, *, default: str) -> dict[str, Any]:
         }
     if not config["NAME"]:
         refuse(name, "names no database", instead)
-    # A frozen writer holds its video's row at most this long (DESIGN, Numbers and cursors).
+    # A frozen writer holds its video's row at most this long (docs/decisions.md).
     # Options of the URL come behind it, and count.
     waits = "-c lock_timeout=5s -c idle_in_transaction_session_timeout=10s"
     options = config.get("OPTIONS", {})

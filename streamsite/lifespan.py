@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from streamsite import env, postgres
+from streamsite import env, postgres, typed
 from streamsite.database import connect_apart, require_answer
 from streamsite.env import refuse
 from streamsite.observe.sampling import sampler
@@ -82,14 +82,16 @@ def _require_database() -> None:
         connection.close()
     if behind:
         raise ImproperlyConfigured(
-            "The database lacks this version's tables. Run: python manage.py migrate"
+            "The database lacks this version's tables. Run, with the same settings: "
+            + typed.manage("migrate")
         )
 
 
 def _require_static_files() -> None:
     if not settings.DEBUG and not (settings.STATIC_ROOT / "staticfiles.json").exists():
         raise ImproperlyConfigured(
-            "Static files are not gathered. Run: python manage.py collectstatic --noinput"
+            "Static files are not gathered. Run, with the same settings: "
+            + typed.manage("collectstatic --noinput")
         )
 
 

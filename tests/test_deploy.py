@@ -1,6 +1,7 @@
 """deploy/: what its files name exists, systemd accepts the units, and serve tells systemd."""
 
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -46,6 +47,50 @@ def test_no_secret_is_in_it() -> None:
     assert re.search(r"^SECRET_KEY=$", example, re.MULTILINE)
     assert re.search(r"^POSTGRES_PASSWORD=$", example, re.MULTILINE)
     assert "/deploy/.env" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_every_setting_can_stand_in_the_file_for_containers() -> None:
+    # By hand: no package of ours reads YAML.
+    text = (DEPLOY / "compose.yaml").read_text()
+    site = text.partition("x-site: &site\n")[2].partition("\n\n")[0]
+    assert "\n  env_file: [.env]\n" in site
+    for service in ("setup", "web1", "web2", "worker", "housekeeping"):
+        assert re.search(rf"^  {service}:(?:\n    <<:)? \*(?:site|web)$", text, re.MULTILINE)
+    assert "x-web: &web\n  <<: *site\n" in text
+    # What they cannot do without is asked for by name, in the example too.
+    example = (DEPLOY / "compose.env.example").read_text()
+    required = set(re.findall(r"\$\{([A-Z_]+):\?", text))
+    assert required == set(re.findall(r"^([A-Z_]+)=", example, re.MULTILINE))
+    assert required == {"STREAMSITE_HOST", "SECRET_KEY", "POSTGRES_PASSWORD"}
+    # What goes before the file is what the parts need, and said to whoever fills it in.
+    fixed = set(re.findall(r"^    ([A-Z_]+): (?!\$\{\1)", site, re.MULTILINE))
+    assert fixed == {"ALLOWED_HOSTS", "DATABASE_URL", "REDIS_URL", "DEBUG", "DATA_DIR", "BIND"}
+    assert all(name in example for name in fixed)
+
+
+def test_commands_at_the_shell_have_the_environment_of_the_units() -> None:
+    document = (ROOT / "docs" / "deploying.md").read_text()
+    found = re.search(r"as_site\(\) \{ (systemd-run .*?); \}", document, re.DOTALL)
+    assert found
+    words = shlex.split(found[1].replace("\\\n", " "))
+    given = [words[at + 1] for at, word in enumerate(words) if word == "-p"]
+    variables = " ".join(words[at + 1] for at, word in enumerate(words) if word == "-E")
+    given.append(f"Environment={variables}")
+    assert {line.partition("=")[0] for line in given} >= {"User", "EnvironmentFile", "Environment"}
+    for unit in UNITS:
+        if unit.suffix == ".service":
+            assert set(given) <= set(unit.read_text().splitlines()), unit.name
+    # Nothing else reads that file: a shell would cut a URL at its "&".
+    assert not re.search(r"(?:\.|source|cat) /etc/streamsite/env", document)
+
+
+def test_nginx_allows_an_address_what_its_processes_allow_it() -> None:
+    text = (DEPLOY / "nginx.conf").read_text()
+    processes = len(re.findall(r"^    server 127\.0\.0\.1:", text, re.MULTILINE))
+    table = (ROOT / "docs" / "settings.md").read_text()
+    each = re.search(r"^\| `SOCKETS_PER_ADDRESS` \| `([0-9]+)`", table, re.MULTILINE)
+    assert each
+    assert f"limit_conn streamsite_sockets {processes * int(each[1])};" in text
 
 
 def test_the_image_has_all_that_the_site_needs(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def warned(**wrong: Any) -> list[CheckMessage]:
         ({"SESSION_COOKIE_NAME": "sessionid"}, "W006", "HTTPS=on"),
         ({"ADMIN_PATH": "admin/"}, "W007", "ADMIN_PATH=control-room/"),
         ({"LOGIN_ATTEMPTS": None}, "W010", "Leave LOGIN_ATTEMPTS out"),
-        ({"RATE_VIEWER": None}, "W010", "Leave RATE_VIEWER out"),
+        ({"RATE_VIEWER": None}, "W010", "RATE_VIEWER=5/10"),
         ({"ADMIN_SECOND_FACTOR": "off"}, "W011", "ADMIN_SECOND_FACTOR=required"),
     ],
 )

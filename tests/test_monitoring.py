@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from streamsite.observe.redis_load import LIMITS
 from tests.figures import ask, scrape
 from tests.servers import ROOT, Site
 
@@ -53,6 +54,16 @@ def test_every_label_that_is_named_is_exported(postgres_site: Site) -> None:
     said = scrape(postgres_site)
     assert ("sockets_refused_total", "process") in said
     assert {key[1] for key in said if key[0] == "redis_share"} >= {"output_buffer", "memory"}
+
+
+def test_the_alert_on_redis_has_the_thresholds_of_the_log() -> None:
+    (found,) = [e for e in expressions(MONITORING / "alerts.yml") if "redis_share" in e]
+    early = {of for of, (least, _advice) in LIMITS.items() if least == 0.5}
+    assert {least for least, _advice in LIMITS.values()} == {0.5, 0.8}
+    for condition, least in (("!~", "0.8"), ("=~", "0.5")):
+        line = re.search(rf'redis_share\{{of{condition}"([a-z_|]+)"\}} > {least}\b', found)
+        assert line
+        assert set(line[1].split("|")) == early
 
 
 def test_every_alert_says_what_to_do(exported: set[str]) -> None:

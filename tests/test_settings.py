@@ -159,7 +159,10 @@ def test_a_bind_that_is_none_is_refused_in_a_sentence(tmp_path: Path) -> None:
 
 
 def test_a_database_without_tables_is_refused(tmp_path: Path) -> None:
-    assert "manage.py migrate" in serve(environment(tmp_path), "--bind", f"127.0.0.1:{free_port()}")
+    said = serve(environment(tmp_path), "--bind", f"127.0.0.1:{free_port()}")
+    words = said.rpartition("settings: ")[2].split()
+    assert words[-2:] == ["manage.py", "migrate"]
+    assert (ROOT / words[0]).samefile(sys.executable), "and by a Python that is there"
 
 
 @pytest.mark.parametrize(

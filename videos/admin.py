@@ -70,8 +70,10 @@ class VideoAdmin(VideoModelAdmin):
             {
                 "fields": ("source_file", "source_url", "poster", "poster_state"),
                 "description": _(
-                    "A file or a URL, not both; an upcoming video may have neither yet. The poster "
-                    "stands in the list, and in the player before the picture comes."
+                    "A file or a URL, not both. With neither, the page of a live video says that "
+                    "the picture is not here yet, and that of an ended one that there is no "
+                    "recording. The poster stands in the list, and in the player before the "
+                    "picture comes."
                 ),
             },
         ),
