@@ -13,6 +13,7 @@ from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.forms import Script
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
@@ -58,7 +59,9 @@ class CommentAdmin(admin.ModelAdmin[Comment]):
 
     @admin.display(description=_("video"), ordering="stream__video__title")
     def video(self, comment: Comment) -> str:
-        url = f"{comment.stream.video.get_absolute_url()}#c-{comment.number}"
+        # Where it is the last one: an older comment is not in the page of its video.
+        here = reverse("comments:comments", args=[comment.stream.video.slug])
+        url = f"{here}?before={comment.number + 1}#c-{comment.number}"
         return format_html('<a href="{}">{}</a>', url, comment.stream.video)
 
     @admin.action(description=_("Remove from every page"), permissions=["moderate"])

@@ -205,6 +205,19 @@ async def test_bulk_removal_in_admin_reaches_every_open_page(site: Site) -> None
         await socket.until(lambda: reader.page.bodies == ["line 2"], "the bulk removal")
 
 
+def test_admin_leads_to_a_comment_however_old_it_is(site: Site) -> None:
+    slug = site.video()
+    site.call(world.write_many, slug, 60)
+    root = Person(site).signed_in("root")
+    stream = site.call(world.stream_of, slug)["id"]
+    listed = root.get(f"/admin/comments/comment/?stream__id__exact={stream}").text
+    path = f"/videos/{slug}/comments/?before=8#c-7"
+    assert f'href="{path}"' in listed
+    rows = root.get(path.partition("#")[0]).html.having("id", "comments")
+    assert rows is not None
+    assert [row.attributes["id"] for row in rows.elements] == [f"c-{n}" for n in range(1, 8)]
+
+
 async def test_a_page_opened_later_has_no_trace_of_what_was_removed(site: Site) -> None:
     slug, author = site.video(), Person(site)
     author.open(slug).say(slug, "regrettable")
