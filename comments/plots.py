@@ -108,7 +108,8 @@ class Curve:
 
 def times(end: int) -> list[str]:
     """What stands under a plot that ends with minute `end`."""
-    return [clock(round(end * quarter / 4)) for quarter in range(5)]
+    parts = min(4, end)
+    return [clock(round(end * part / parts)) for part in range(parts + 1)]
 
 
 def nice(most: int) -> int:

@@ -29,6 +29,7 @@ WORDS = 20
 WORDS_KEPT = 50_000
 # A word: letters of any script, with the marks and joiners that belong to them.
 WORD = regex.compile(r"[\p{L}\p{M}\u200c\u200d'’]+")
+LINK = regex.compile(r"https?://\S+")
 # Words that say nothing of a stream: English and Bengali, the languages of this site.
 COMMON = frozenset(
     "a about all also am an and any are as at be been but by can can't could did do does don't for"
@@ -136,8 +137,11 @@ class Tally:
 
 
 def words(body: str) -> set[str]:
-    """The words of a comment that tell something, each once: who repeats one counts once."""
-    found = (word.strip("'’").replace("’", "'") for word in WORD.findall(body.casefold()))
+    """The words of a comment that tell something, each once: who repeats one counts once. What
+    stands in links are no words."""
+    found = (
+        word.strip("'’").replace("’", "'") for word in WORD.findall(LINK.sub(" ", body.casefold()))
+    )
     return {word for word in found if len(word) > 1 and len(word) <= 40 and word not in COMMON}
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from comments.identity import Actor
 from comments.jobs import attempt
 from comments.jobs.works import WORKS
 from comments.models import Job, Stream, ViewerCount
-from comments.plots import Curve
+from comments.plots import Curve, Plot
 from comments.services.viewer_counts import record
 from comments.viewer_counts import ViewerCounts
 from tests import world
@@ -206,3 +207,13 @@ def test_a_curve_ends_where_nothing_is_known_and_marks_its_peak() -> None:
     assert (curve.peak.begins, curve.peak.viewers) == ("0:20", 200)
     assert curve.line == "M10 500 L15 500 25 750 35 1000 45 0 50 0"
     assert curve.area == f"{curve.line} V1000 H10 Z"
+
+
+def test_a_short_reports_axis_says_each_minute_once_and_links_are_no_words(
+    stream: Stream, mona: Actor
+) -> None:
+    keep(stream, {0: 1, 1: 1})
+    services.post(mona, stream.pk, "boats https://wiki.example/Ghost_ship sails", str(uuid.uuid4()))
+    found = report_of(stream, mona)
+    assert [word for word, _count in found["words"]] == ["boats", "sails"]
+    assert Plot([(1, 0), (1, 0)], 1).times == ["0:00", "0:01", "0:02"]
