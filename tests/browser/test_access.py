@@ -548,6 +548,11 @@ def test_axe_finds_nothing_in_the_admin(enter: Enter, site: Site) -> None:
     ):
         root.go(f"/admin/{path}")
         axe_finds_nothing(root, ADMIN_RULES)
+    # The form of a video, on a phone: whole, help and fields too.
+    root.page.set_viewport_size({"width": 390, "height": 844})
+    ends = "parts => Math.max(...parts.map(part => part.getBoundingClientRect().right))"
+    assert root.page.locator(".form-row *").evaluate_all(ends) <= 390 - 15
+    root.page.set_viewport_size({"width": 1280, "height": 800})
     for path in ("videos/video/", "comments/comment/", "comments/viewer/"):
         root.go(f"/admin/{path}")
         is_cut = "table => table.scrollWidth > table.clientWidth"
