@@ -269,19 +269,18 @@ def test_only_the_session_s_cookie_is_taken_out() -> None:
     assert cleaned(b"sessionid=short") == b""
 
 
-async def test_who_is_seated_under_a_slug_that_has_moved_comes_back_to_the_right_video(
-    site: Site,
-) -> None:
+async def test_who_comes_by_a_slug_that_has_moved_is_seated_at_the_right_video(site: Site) -> None:
     one, other = site.video(), site.video()
     watcher, late = Person(site).open(one), Person(site).open(other)
     async with watcher.socket(one) as watching:
         await watching.until(lambda: watcher.page.room, "the room")
-        await asyncio.sleep(2.2)  # one look later the watcher's own slug is confirmed
         await asyncio.to_thread(site.call, swap_slugs, one, other)
-        # This process still has the slug in mind as the first video's.
         async with late.socket(one) as seated:
-            assert await seated.closed(5) == 1012
-        assert watching.is_open, "its video is the one that it came for"
+            assert (await seated.say("at the other video")).is_ack
+            await seated.sees("at the other video")
+        assert (await watching.say("at the first one")).is_ack
+        await watching.sees("at the first one")
+        assert watcher.page.bodies == ["at the first one"], "it watches what it came for"
 
 
 # --- In this process ----------------------------------------------------------------------------
