@@ -136,8 +136,13 @@ async def test_a_name_has_room_where_it_is_kept_or_is_refused_with_a_sentence(
         assert (await socket.ask("rename", name=FAMILY * 17)).is_ack
     assert "too long" in Person(site).sign_up(GROWS * 121).text
     assert Person(site).sign_up(GROWS * 110).status == 302
-    full = {"first_name": "A" * 150, "last_name": "\u0390" * 150}
-    site.call(world.make_account, f"long-{slug}", password=False, **full)
+    site.call(
+        world.make_account,
+        f"long-{slug}",
+        password=False,
+        first_name="A" * 150,
+        last_name=GROWS * 150,
+    )
     person.signed_in(f"long-{slug}").open(slug)
     async with person.socket(slug) as socket:
         assert (await socket.say("under a long name")).is_ack
@@ -313,13 +318,12 @@ def test_one_address_makes_so_many_viewers_a_minute_and_who_comes_then_reads_alo
 ) -> None:
     monkeypatch.setattr(limits, "_newcomers", limits.Tally())
     settings.SOCKETS_PER_ADDRESS = 2
-    url, here = f"/videos/{stream.video.slug}/", {"REMOTE_ADDR": "192.0.2.9"}
-    first = Client(**here)
+    url, here = f"/videos/{stream.video.slug}/", "192.0.2.9"
+    first = Client(REMOTE_ADDR=here)
     first.post(f"{url}comments/", {"body": "to be read", "key": str(uuid.uuid4())})
     before = Viewer.objects.count(), Session.objects.count()
-    pages = [client.get(url).content.decode() for client in (first, *(Client(**here),) * 2)]
-    late = Client(**here)
-    pages.append(late.get(url).content.decode())
+    second, late = Client(REMOTE_ADDR=here), Client(REMOTE_ADDR=here)
+    pages = [who.get(url).content.decode() for who in (first, second, second, late)]
     assert ["have just come from your network" in page for page in pages] == [False] * 3 + [True]
     assert all("to be read" in page for page in pages)
     assert (Viewer.objects.count(), Session.objects.count()) == (before[0] + 1, before[1] + 1)
