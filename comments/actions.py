@@ -36,11 +36,11 @@ def _post(
     actor: Actor, stream_id: int, fields: Mapping[str, Any], *, by_form: bool = False
 ) -> Outcome:
     name = fields.get("name")
-    if by_form and actor.viewer and name not in (None, "", actor.viewer.display_name):
-        services.require_shown(actor, fields.get("as"))
-        services.rename(actor, name)  # the plain form has one button for both
     body, key, shown = fields.get("body"), fields.get("key"), fields.get("as")
-    comment = services.post(actor, stream_id, body, key, by_form=by_form, shown=shown)
+    if by_form and actor.viewer and name not in (None, "", actor.viewer.display_name):
+        comment = services.post_as(actor, stream_id, name, body, key, shown=shown)
+    else:
+        comment = services.post(actor, stream_id, body, key, by_form=by_form, shown=shown)
     return Outcome(number=comment.number)
 
 

@@ -23,17 +23,19 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from comments import sql
-from comments.limits import address_of
+from comments.limits import address_of_request, takes_newcomer
 from comments.models import MODERATE, Comment, Stream, Viewer
 from streamsite.observe import context
 
 MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
 SESSION_VIEWER = "viewer"  # the session's entry that holds its viewer's id
+HANDLES_AT_MOST = 50  # of an account that a page is told
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts: a viewer (None without a session), its account if signed in, its address's hash."""
+    """Who acts: a viewer (None without a session, or where too many came from its address), its
+    account if signed in, its address's hash."""
 
     viewer: Viewer | None
     user: User | None = None
@@ -45,6 +47,22 @@ class Actor:
         if self.viewer is None:
             return ""
         return f"@{self.viewer.handle}" if self.user else self.viewer.handle
+
+    def wrote(self, comment: Comment) -> bool:
+        """Whether a comment is one's own: this viewer's, or another's that the account claimed."""
+        if self.viewer is None:
+            return False
+        claimed = self.user is not None and comment.author.user_id == self.user.pk
+        return claimed or comment.author_id == self.viewer.pk
+
+    def handles(self) -> list[str]:
+        """The handles that one's own comments are under: this viewer's, and the latest that the
+        account claimed, 50 at most. Of comments under others `wrote` is true all the same."""
+        if self.viewer is None or self.user is None:
+            return [self.viewer.handle] if self.viewer else []
+        others = Viewer.objects.filter(user=self.user).exclude(pk=self.viewer.pk)
+        latest = others.order_by("-claimed_at", "-pk").values_list("handle", flat=True)
+        return [self.viewer.handle, *latest[: HANDLES_AT_MOST - 1]]
 
     def can_moderate(self, stream: Stream) -> bool:
         """Site-wide by permission, or of this one video."""
@@ -168,15 +186,17 @@ def people_of_standing() -> QuerySet[User]:
 
 
 def actor_of_request(request: HttpRequest) -> Actor:
-    """Who sent an HTTP request. Makes the session and its viewer where there is none."""
-    address = address_of(
-        {"x-forwarded-for": request.headers.get("x-forwarded-for", "")},
-        request.META.get("REMOTE_ADDR") or "",
-    )
+    """Who sent an HTTP request. Makes the session and its viewer where there is none, unless too
+    many were made for its address in this minute: then nobody is behind it, who may read."""
+    address = address_of_request(request)
     user = request.user if isinstance(request.user, User) and request.user.is_active else None
     kept = request.session.get(SESSION_VIEWER, 0)
     viewer = _own(Viewer.objects.filter(pk=kept).first(), user)
+    if viewer is None and user is not None:
+        viewer = viewer_of_account(user)
     if viewer is None:
+        if user is None and not takes_newcomer(address):
+            return Actor(None, address=address)
         viewer = _new_viewer(user)
         request.session[SESSION_VIEWER] = viewer.pk
     context.know(viewer=viewer.handle)
@@ -190,7 +210,8 @@ def actor_of_session(session_key: str | None, address: str) -> Actor:
 
 
 def actors_of_sessions(sockets: Sequence[tuple[str | None, str]]) -> list[Actor]:
-    """Who is behind each session key, at each address, in three queries for all of them."""
+    """Who is behind each session key, at each address, in three queries for all of them; in four
+    where an account's session does not hold one of its viewers."""
     # The database's own sessions, not the cached ones that pages use: a sign-out counts here and
     # now, also where the cache could not be reached to forget it.
     sessions = _sessions({key for key, _address in sockets if key})
@@ -198,11 +219,17 @@ def actors_of_sessions(sockets: Sequence[tuple[str | None, str]]) -> list[Actor]
     viewers = Viewer.objects.with_ids(
         {session[SESSION_VIEWER] for session in sessions.values() if SESSION_VIEWER in session}
     )
-    people: dict[str | None, tuple[Viewer | None, User | None]] = {}
+    people: dict[str, tuple[Viewer | None, User | None]] = {}
     for key, session in sessions.items():
-        viewer = viewers.get(session.get(SESSION_VIEWER, 0))
-        people[key] = _own(viewer, users.get(key)), users.get(key)
-    return [Actor(*people.get(key, (None, None)), address) for key, address in sockets]
+        user = users.get(key)
+        people[key] = _own(viewers.get(session.get(SESSION_VIEWER, 0)), user), user
+    lacking = {user.pk: user for viewer, user in people.values() if user and not viewer}
+    firsts = _viewers_of_accounts(lacking)
+    for key, (viewer, user) in people.items():
+        if user and not viewer:
+            people[key] = firsts.get(user.pk), user
+    nobody = (None, None)
+    return [Actor(*people.get(sent or "", nobody), address) for sent, address in sockets]
 
 
 def user_of_session(key: str) -> User | None:
@@ -264,8 +291,19 @@ def actor_of_account(user: User) -> Actor:
 
 def viewer_of_account(user: User) -> Viewer | None:
     """The account's viewer: the first that it claimed, the same from every browser."""
-    claimed = Viewer.objects.select_related("user").filter(user=user)
-    return claimed.order_by("claimed_at", "pk").first()
+    return _viewers_of_accounts({user.pk: user}).get(user.pk)
+
+
+def _viewers_of_accounts(users: Mapping[int, User]) -> dict[int, Viewer]:
+    """`viewer_of_account` of several, by the accounts' ids, in one query."""
+    if not users:
+        return {}
+    found: dict[int, Viewer] = {}
+    for viewer in Viewer.objects.filter(user__in=list(users)).order_by("claimed_at", "pk"):
+        if viewer.user_id not in found and viewer.user_id is not None:
+            viewer.user = users[viewer.user_id]
+            found[viewer.user_id] = viewer
+    return found
 
 
 def claim(session: SessionBase, user: User) -> None:
@@ -290,4 +328,4 @@ def _own(viewer: Viewer | None, user: User | None) -> Viewer | None:
     if viewer is not None and viewer.user_id == (user.pk if user else None):
         viewer.user = user
         return viewer
-    return viewer_of_account(user) if user else None
+    return None

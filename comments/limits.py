@@ -4,12 +4,15 @@ them. How much each allows is a setting (docs/settings.md)."""
 import ipaddress
 import math
 import re
+import threading
+import time
 from collections import Counter
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from django.utils.translation import ngettext
@@ -23,6 +26,7 @@ FRAME_BYTES = 16 * 1024  # a client frame, before it is parsed; 2,000 characters
 SECONDS_BETWEEN_RENAMES = 5
 COLUMNS = {"author": "author_id", "address": "address"}  # of what is counted
 JOBS_PER_HOUR = 60
+NEWCOMERS_SECONDS = 60
 # What lies further ahead was written before this machine's clock was set back (or where another's
 # is ahead): it does not count, or its author would be silent until the clock has caught up.
 CLOCKS_DIFFER = timedelta(seconds=1)
@@ -70,6 +74,12 @@ def address_of(headers: Mapping[str, str], peer: str) -> str:
             network = ipaddress.ip_network((int(address), 64), strict=False)
             address = network.network_address
     return _hashed(address.packed)
+
+
+def address_of_request(request: HttpRequest) -> str:
+    """`address_of` who sent an HTTP request."""
+    forwarded = request.headers.get("x-forwarded-for", "")
+    return address_of({"x-forwarded-for": forwarded}, request.META.get("REMOTE_ADDR") or "")
 
 
 def _hashed(address: bytes) -> str:
@@ -150,6 +160,44 @@ def flood_per_address(addresses: Collection[str]) -> Flood:
     return Flood(settings.RATE_ADDRESS, "address", [a for a in addresses if a])
 
 
+class Tally:
+    """How often each address did something that no row tells of: in this process, by its clock.
+
+    All counts begin anew together, when the first one's time is over: nothing grows, and at the
+    turn an address may have twice as many in a short while. Called in several threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._began = 0.0
+
+    def take(self, address: str, most: int, seconds: float) -> float:
+        """Count one more of an address, if it may: 0, or the seconds until it may again."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._began >= seconds:
+                self._counts.clear()
+                self._began = now
+            if self._counts[address] >= most:
+                return self._began + seconds - now
+            self._counts[address] += 1
+            return 0.0
+
+
+_renames = Tally()
+_newcomers = Tally()
+
+
+def takes_newcomer(address: str) -> bool:
+    """Whether one more viewer may be made, which is counted: of each address as many a minute as it
+    may have sockets (SOCKETS_PER_ADDRESS, 200), in this process."""
+    most: int | None = settings.SOCKETS_PER_ADDRESS
+    if most is None or not address:
+        return True
+    return not _newcomers.take(address, most, NEWCOMERS_SECONDS)
+
+
 def jobs(requester_id: int) -> None:
     """60 jobs per hour and account: each export is a file that is kept for a day."""
     now, hour = timezone.now(), timedelta(hours=1)
@@ -166,6 +214,13 @@ def renames(viewer: Viewer) -> None:
     """One change of name per 5 s and viewer; off with RATE_VIEWER=off."""
     if viewer.renamed_at and settings.RATE_VIEWER is not None:
         _require_time_since(viewer.renamed_at, timedelta(seconds=SECONDS_BETWEEN_RENAMES))
+
+
+def renames_of_address(address: str) -> None:
+    """RATE_ADDRESS, 30 tries per 10 s: over all viewers behind one address, in this process."""
+    rate: Rate | None = settings.RATE_ADDRESS
+    if rate is not None and address and (left := _renames.take(address, rate.count, rate.seconds)):
+        raise too_fast(left)
 
 
 def _require_time_since(moment: datetime, window: timedelta) -> None:

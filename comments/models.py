@@ -15,9 +15,11 @@ from django.utils.translation import gettext_lazy as _
 
 from comments import sql
 from comments.names import random_name
+from comments.text import NAME_CODE_POINTS
 from videos.models import Video
 
 MODERATE = "comments.moderate_comment"  # the permission that makes a moderator of every video
+KEPT_NAME = 200  # code points of a name beside a comment; an account's full name may have 301
 
 
 def new_epoch() -> str:
@@ -147,7 +149,7 @@ class Viewer(models.Model):
         related_name="viewers",
         verbose_name=_("account"),
     )
-    name = models.CharField(_("name"), max_length=120, default=random_name)
+    name = models.CharField(_("name"), max_length=NAME_CODE_POINTS, default=random_name)
     renamed_at = models.DateTimeField(_("renamed at"), null=True, blank=True)
     claimed_at = models.DateTimeField(_("claimed at"), null=True, blank=True)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
@@ -170,6 +172,11 @@ class Viewer(models.Model):
         return self.name
 
     @property
+    def name_to_keep(self) -> str:
+        """The name as far as a comment's row has room for it."""
+        return self.display_name[:KEPT_NAME]
+
+    @property
     def colour(self) -> int:
         return colour_of(self.handle)
 
@@ -184,6 +191,7 @@ class AccountName(models.Model):
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", primary_key=True
     )
+    # Without case a name may have three times its code points; what is longer is cut.
     username = models.CharField(max_length=300, db_index=True)
     full_name = models.CharField(max_length=600, db_index=True)
     username_likeness = models.CharField(max_length=300, db_index=True)
@@ -266,12 +274,12 @@ class Comment(models.Model):
         verbose_name=_("author"),
     )
     key = models.UUIDField(_("key"), editable=False)
-    author_name = models.CharField(_("name"), max_length=200)
+    author_name = models.CharField(_("name"), max_length=KEPT_NAME)
     badge = models.CharField(_("badge"), max_length=5, choices=Badge, blank=True)
     body = models.TextField(_("text"))
     address = models.CharField(max_length=32, blank=True, editable=False)
     state = models.CharField(_("state"), max_length=10, choices=State, default=State.VISIBLE)
-    removed_by = models.CharField(_("removed by"), max_length=200, blank=True)
+    removed_by = models.CharField(_("removed by"), max_length=KEPT_NAME, blank=True)
     posted_at = models.DateTimeField(_("posted at"))
 
     objects = CommentQuerySet.as_manager()

@@ -31,11 +31,9 @@ def video_saved(instance: Video, created: bool, raw: bool, **kwargs: Any) -> Non
 
 
 @receiver(post_save, sender=Stream)
-def stream_saved(
-    instance: Stream, created: bool, update_fields: frozenset[str] | None, **kwargs: Any
-) -> None:
-    """A setting was changed in admin; a comment's change (only `head`) is published by itself."""
-    if not created and update_fields != frozenset({"head"}):
+def stream_saved(instance: Stream, created: bool, **kwargs: Any) -> None:
+    """A setting was changed, in admin: open pages follow it."""
+    if not created:
         transaction.on_commit(lambda: announce_room(instance.pk), robust=True)
 
 

@@ -24,6 +24,7 @@ INVISIBLE = regex.compile(r"[\s\p{Z}\p{Cf}\p{Default_Ignorable_Code_Point}\u2800
 UNSEEN = regex.compile(r"[\p{Cf}\p{Default_Ignorable_Code_Point}--[\u200c\u200d]]", regex.V1)
 ALIKE = [regex.compile(rf"\p{{Script={name}}}") for name in ("Latin", "Greek", "Cyrillic")]
 NAME_CHARACTERS = 30
+NAME_CODE_POINTS = 120  # room for 30 of nearly every script, and 17 families
 # A family emoji is one character to a reader and seven code points; 10 is room for that.
 CODE_POINTS_PER_CHARACTER = 10
 CODE_POINTS_AT_MOST = 2000 * CODE_POINTS_PER_CHARACTER  # the longest that an admin can allow
@@ -89,10 +90,21 @@ def clean_name(name: object) -> str:
     require_length(clean(name), NAME_CHARACTERS)
     plain = unicodedata.normalize("NFKC", clean(name))
     plain = clean(" ".join(UNSEEN.sub("", plain).split()))
-    if sum(bool(script.search(plain)) for script in ALIKE) > 1:
-        raise Refused(Code.NOT_ALLOWED, _("Write your name in the letters of one script."))
     require_length(plain, NAME_CHARACTERS)
+    require_fit_name(plain)
     return plain
+
+
+def require_fit_name(name: str) -> None:
+    """What is asked of a chosen name and of a new account's alike.
+
+    Refused: `not_allowed` where it mixes scripts whose letters look alike, `too_long` where it has
+    more code points than are kept (few characters may have hundreds).
+    """
+    if sum(bool(script.search(name)) for script in ALIKE) > 1:
+        raise Refused(Code.NOT_ALLOWED, _("Write your name in the letters of one script."))
+    if len(name) > NAME_CODE_POINTS:
+        raise Refused(Code.TOO_LONG, _("This name is too long. Choose a shorter one."))
 
 
 def likeness(name: str) -> str:

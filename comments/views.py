@@ -96,5 +96,5 @@ def _fields(request: HttpRequest) -> dict[str, Any]:
 
 
 def _actor(request: HttpRequest) -> Actor:
-    """Who reads back: without making a session for whoever has none."""
-    return actor_of_request(request) if request.session.session_key else Actor(None)
+    """Who reads back: without making a session for whoever has none, or has made its key up."""
+    return actor_of_request(request) if request.session.keys() else Actor(None)

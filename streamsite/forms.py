@@ -13,7 +13,9 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
+from comments import text
 from comments.accounts import is_account_name
+from comments.errors import Refused
 
 if TYPE_CHECKING:
     UserForm = UserCreationForm[User]
@@ -55,8 +57,13 @@ class SignUpForm(UserForm):
         self.fields["password2"].help_text = ""
 
     def clean_username(self) -> str:
-        """Not only the very name of another account: also what people would take for it."""
+        """Not what is refused as a chosen name, nor another account's, nor what people would take
+        for that."""
         username: str = super().clean_username() or ""
+        try:
+            text.require_fit_name(username)
+        except Refused as refusal:
+            raise ValidationError(refusal.sentence) from None
         if username and is_account_name(username):
             raise ValidationError(_("This name belongs to an account. Choose another."))
         return username

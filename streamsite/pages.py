@@ -95,8 +95,7 @@ class PagesMiddleware:
     @contextmanager
     def turn_of_address(self, request: HttpRequest) -> Iterator[None]:
         """Raises NoPlaceError where an address has as many under way as it may."""
-        forwarded = {"x-forwarded-for": request.headers.get("x-forwarded-for", "")}
-        address = limits.address_of(forwarded, request.META.get("REMOTE_ADDR") or "")
+        address = limits.address_of_request(request)
         if address and self.hashing[address] >= PASSWORDS_OF_ADDRESS:
             raise NoPlaceError
         self.hashing[address] += 1

@@ -22,7 +22,7 @@ from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
 from django.utils.translation import ngettext
 
-from comments.limits import address_of
+from comments.limits import address_of_request
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +36,7 @@ def client_address(request: HttpRequest) -> str:
     Addresses themselves are not kept here either. The keyed hash that comments have is 128 bits
     long, and is written as an IPv6 address, since the column takes nothing else.
     """
-    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "")
-    address = address_of({"x-forwarded-for": forwarded}, request.META.get("REMOTE_ADDR") or "")
+    address = address_of_request(request)
     return str(ipaddress.IPv6Address(int(address, 16))) if address else NO_ADDRESS
 
 

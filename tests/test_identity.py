@@ -1,14 +1,23 @@
 """Who is who: a viewer per session, claimed by an account, and a session key that nobody sees."""
 
+import re
 import uuid
 from copy import deepcopy
+from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.contrib.contenttypes.models import ContentType
+from django.contrib.sessions.models import Session
+from django.test import Client
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+from pytest_django.fixtures import Settings
 
-from comments.identity import Actor, entries
-from comments.models import MODERATE, Stream
+from comments import limits
+from comments.identity import Actor, actors_of_sessions, entries
+from comments.models import MODERATE, Comment, Stream, Viewer
+from streamsite.env import Rate
 from tests import world
 from tests.client import ClosedError, Person, Socket
 from tests.servers import Site
@@ -97,6 +106,74 @@ async def test_who_tries_names_one_after_another_is_held_up_at_the_second(
         assert (await socket.ask("rename", name="mona")).code == "too_fast"
 
 
+def test_one_address_tries_so_many_names_however_many_viewers_it_is(
+    stream: Stream, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "_renames", limits.Tally())
+    settings.RATE_ADDRESS = Rate(3, 60)
+
+    def answer_to(name: str, address: str) -> int:
+        url = f"/videos/{stream.video.slug}/comments/"
+        person = Client(REMOTE_ADDR=address)  # somebody new, without a cookie
+        return person.post(url, {"action": "rename", "name": name}).status_code
+
+    names = ["alice", "Nobody", "mona", "Somebody"]
+    assert [answer_to(name, "192.0.2.7") for name in names] == [403, 303, 403, 429]
+    assert answer_to("Somebody", "192.0.2.8") == 303, "another address goes on"
+
+
+FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466"  # of seven code points
+GROWS = "\u0390"  # without case it is three
+
+
+async def test_a_name_has_room_where_it_is_kept_or_is_refused_with_a_sentence(
+    site: Site, slug: str
+) -> None:
+    person = Person(site).open(slug)
+    async with person.socket(slug) as socket:
+        refused = await socket.ask("rename", name=FAMILY * 20)
+        assert (refused.code, "too long" in refused.sentence) == ("too_long", True)
+        assert (await socket.ask("rename", name=FAMILY * 17)).is_ack
+    assert "too long" in Person(site).sign_up(GROWS * 121).text
+    assert Person(site).sign_up(GROWS * 110).status == 302
+    site.call(
+        world.make_account,
+        f"long-{slug}",
+        password=False,
+        first_name="A" * 150,
+        last_name=GROWS * 150,
+    )
+    person.signed_in(f"long-{slug}").open(slug)
+    async with person.socket(slug) as socket:
+        assert (await socket.say("under a long name")).is_ack
+        assert (await socket.ask("remove", number=1)).is_ack
+    (row,) = site.call(world.comments_of, slug, staff=True)
+    assert row["name"] == row["removed_by"] == f"{'A' * 150} {GROWS * 49}"
+
+
+def test_what_would_be_refused_as_a_name_is_no_accounts_either(site: Site, slug: str) -> None:
+    person = Person(site).open(slug)
+    for name in ("r\u043e\u043et", "\u0430lice"):  # Cyrillic between Latin
+        sentence = "Write your name in the letters of one script."
+        assert sentence in person.sign_up(name).text
+        person.open(slug)
+        assert sentence in person.act(slug, "rename", name=name).text
+
+
+def test_a_comment_that_is_refused_leaves_the_name_as_it_was(site: Site, slug: str) -> None:
+    person = Person(site).open(slug)
+    name = site.call(world.viewer_of, person.me)["name"]
+    assert person.say(slug, "x" * 600, name="Ada Lovelace").status == 400
+    assert site.call(world.viewer_of, person.me)["name"] == name
+    assert person.say(slug, "not as alice", name="alice").status == 403
+    assert site.call(world.comments_of, slug) == []
+    person = Person(site).open(slug)
+    assert person.say(slug, " ", name="Ada Lovelace").status == 400
+    # Nor did it count as a try of a name: mended, it is taken at once.
+    assert person.say(slug, "mended", name="Ada Lovelace").status == 303
+    assert [row["name"] for row in site.call(world.comments_of, slug)] == ["Ada Lovelace"]
+
+
 def test_nobody_signs_up_under_what_looks_like_a_moderators_name(site: Site) -> None:
     for name in ("mona.", "Mo-na", "R.O.O.T"):
         answer = Person(site).sign_up(name)
@@ -170,6 +247,99 @@ async def test_the_account_claims_at_sign_in_what_was_written_before(
         await socket.sees("signed in")
         assert (await socket.ask("remove", number=1)).is_ack, "it is still their own"
     assert person.page.shown[-1].name == account
+
+
+def handles(person: Person, slug: str) -> list[str]:
+    """Those that the page takes for its reader's own."""
+    panel = person.get(f"/videos/{slug}/").html.having("data-mine")
+    assert panel is not None
+    return panel.attributes["data-mine"].split()
+
+
+async def test_what_was_written_before_signing_in_is_ones_own_also_where_the_account_is_older(
+    site: Site, slug: str, account: str
+) -> None:
+    home, work = Person(site).signed_in(account).open(slug), Person(site).open(slug)
+    anonymous = work.me
+    for text in ("first", "second", "third", "fourth"):
+        assert work.say(slug, text).status == 303
+    work.sign_in(account).open(slug)
+    assert work.me == home.me != anonymous
+    assert set(handles(work, slug)) == set(handles(home, slug)) == {home.me, anonymous}
+    async with work.socket(slug) as at_work, home.socket(slug) as at_home:
+        assert (await at_work.ask("remove", number=1)).is_ack
+        assert (await at_home.ask("remove", number=2)).is_ack
+    work.sign_out()
+    work.open(slug)
+    assert handles(work, slug) == [work.me]
+    async with work.socket(slug) as socket:
+        assert (await socket.ask("remove", number=3)).code == "not_allowed", "who signed out"
+        site.call(world.delete_account, account)
+        assert (await socket.ask("remove", number=3)).code == "not_allowed", "nobody's now"
+    home.open(slug)
+    async with home.socket(slug) as socket:
+        assert (await socket.ask("remove", number=4)).code == "not_allowed", "nor who had it"
+    left = [row["body"] for row in site.call(world.comments_of, slug)]
+    assert left == ["third", "fourth"]
+
+
+def test_of_an_account_with_very_many_viewers_a_page_is_told_the_latest(stream: Stream) -> None:
+    user, now = User.objects.get(username="alice"), timezone.now()
+    viewers = [
+        Viewer.objects.create(user=user, claimed_at=now + timedelta(seconds=n)) for n in range(60)
+    ]
+    client = Client()
+    client.force_login(user)
+    page = client.get(f"/videos/{stream.video.slug}/").content.decode()
+    found = re.search(r'data-mine="([^"]*)"', page)
+    assert found is not None
+    told = [viewer.handle for viewer in (viewers[0], *viewers[:-50:-1])]
+    assert found[1].split() == told
+
+
+def test_many_sessions_are_found_in_as_many_queries_as_one(
+    stream: Stream, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    names = ("alice", "mona", "max")
+    keys = [world.session_of(name) for name in names]  # which hold no viewer: there was none
+    for name in names:
+        user = User.objects.get(username=name)
+        Viewer.objects.create(user=user, claimed_at=timezone.now())
+    (anonymous,) = world.make_sessions(1)  # which holds one
+    for sent in (keys[:1], keys):
+        with django_assert_num_queries(4):
+            actors = actors_of_sessions([(key, "") for key in (*sent, anonymous)])
+            found = [actor.viewer.display_name for actor in actors if actor.viewer]
+        assert found[:-1] == list(names[: len(sent)])
+
+
+def test_one_address_makes_so_many_viewers_a_minute_and_who_comes_then_reads_along(
+    stream: Stream, anon: Actor, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "_newcomers", limits.Tally())
+    settings.SOCKETS_PER_ADDRESS = 2
+    url, here = f"/videos/{stream.video.slug}/", "192.0.2.9"
+    first = Client(REMOTE_ADDR=here)
+    first.post(f"{url}comments/", {"body": "to be read", "key": str(uuid.uuid4())})
+    before = Viewer.objects.count(), Session.objects.count()
+    second, late = Client(REMOTE_ADDR=here), Client(REMOTE_ADDR=here)
+    pages = [who.get(url).content.decode() for who in (first, second, second, late)]
+    assert ["have just come from your network" in page for page in pages] == [False] * 3 + [True]
+    assert all("to be read" in page for page in pages)
+    assert (Viewer.objects.count(), Session.objects.count()) == (before[0] + 1, before[1] + 1)
+    refused = late.post(f"{url}comments/", {"body": "late", "key": str(uuid.uuid4())})
+    assert (refused.status_code, "has no session" in refused.content.decode()) == (403, True)
+    assert Comment.objects.count() == 1
+    late.force_login(User.objects.get(username="alice"))
+    assert "alice" in late.get(url).content.decode(), "an account is let in"
+    assert Client(REMOTE_ADDR="192.0.2.10").get(url).cookies.get("sessionid"), "another address"
+
+
+def test_who_reads_back_with_a_made_up_session_becomes_nobody(site: Site, slug: str) -> None:
+    person = Person(site)
+    person.cookies["sessionid"] = "a" * 32
+    assert person.get(f"/videos/{slug}/comments/").status == 200
+    assert person.session_key == ""
 
 
 def test_signing_in_changes_the_session_key(site: Site, slug: str, account: str) -> None:

@@ -11,6 +11,7 @@ from comments import stream as comment_stream
 from comments.errors import Code, Refused
 from comments.identity import Actor, actor_of_account
 from comments.models import Comment, Stream
+from comments.services import moderation
 from tests import world
 from tests.client import Person
 from tests.page import Row, parse
@@ -99,6 +100,23 @@ def test_a_number_without_comment_is_not_found(
 ) -> None:
     with pytest.raises(Refused) as refused:
         services.remove(mona, comment.stream_id, number)
+    assert refused.value.code == Code.NOT_FOUND
+
+
+@pytest.mark.parametrize("verb", [services.remove, services.restore])
+def test_what_is_deleted_for_good_meanwhile_is_not_found(
+    comment: Comment, mona: Actor, verb: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = moderation._comment
+
+    def found_and_deleted(*place: object) -> Comment:
+        found = find(*place)  # type: ignore[arg-type]
+        Comment.objects.filter(pk=found.pk).delete()  # as housekeeping may, before it is locked
+        return found
+
+    monkeypatch.setattr(moderation, "_comment", found_and_deleted)
+    with pytest.raises(Refused) as refused:
+        verb(mona, comment.stream_id, comment.number)  # type: ignore[operator]
     assert refused.value.code == Code.NOT_FOUND
 
 

@@ -71,6 +71,10 @@ def make_account(
     user.user_permissions.set(Permission.objects.filter(codename__in=may or []))
 
 
+def delete_account(username: str) -> None:
+    User.objects.get(username=username).delete()
+
+
 def stream_of(slug: str) -> dict[str, Any]:
     stream = Stream.objects.get(video__slug=slug)
     return {"id": stream.pk, "head": stream.head, "epoch": stream.epoch}

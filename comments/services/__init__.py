@@ -8,7 +8,7 @@ The doors (socket, form, admin, command) parse, call one of these, and show the 
 from comments.services.common import Held, busy, require_shown
 from comments.services.jobs import cancel_job, request_job
 from comments.services.moderation import remove, restore
-from comments.services.naming import rename
+from comments.services.naming import post_as, rename
 from comments.services.posting import Draft, parse_key, post, post_many
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "cancel_job",
     "parse_key",
     "post",
+    "post_as",
     "post_many",
     "remove",
     "rename",

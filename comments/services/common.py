@@ -54,8 +54,9 @@ def require_viewer(actor: Actor) -> Viewer:
 
 
 def nobody() -> Refused:
-    """The refusal when there is no viewer behind an action any more."""
-    return Refused(Code.SIGN_IN_REQUIRED, _("Your session has ended. Reload the page to go on."))
+    """The refusal when there is no viewer behind an action (any more)."""
+    sentence = _("This page has no session, or one that has ended. Reload it to go on.")
+    return Refused(Code.SIGN_IN_REQUIRED, sentence)
 
 
 def require_shown(actor: Actor, shown: object) -> None:

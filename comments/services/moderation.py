@@ -13,18 +13,19 @@ from comments.services.common import require_viewer, verb
 def remove(actor: Actor, stream_id: int, number: object) -> Comment:
     """Remove a comment: from every page at once; staff still see it, marked with who did it.
 
-    Moderators remove any, viewers their own. Removing it again changes nothing.
+    Moderators remove any, viewers their own, and an account what all its viewers wrote. Removing it
+    again changes nothing.
     Refused: not_found, not_allowed, malformed, sign_in_required.
     """
     comment = _comment(stream_id, number)
     viewer = require_viewer(actor)
-    if not actor.can_moderate(comment.stream) and comment.author_id != viewer.pk:
+    if not actor.wrote(comment) and not actor.can_moderate(comment.stream):
         raise Refused(Code.NOT_ALLOWED, _("Only moderators remove other people's comments."))
     return _change(
         comment,
         from_state=Comment.State.VISIBLE,
         state=Comment.State.REMOVED,
-        removed_by=viewer.display_name,
+        removed_by=viewer.name_to_keep,
     )
 
 
@@ -56,14 +57,20 @@ def _comment(stream_id: int, number: object) -> Comment:
             .first()
         )
     if comment is None:
-        raise Refused(Code.NOT_FOUND, _("There is no such comment."))
+        raise _not_found()
     return comment
+
+
+def _not_found() -> Refused:
+    return Refused(Code.NOT_FOUND, _("There is no such comment."))
 
 
 def _change(comment: Comment, *, from_state: str, **fields: str) -> Comment:
     """Give the comment a new state and the next number, unless someone else just did."""
     # What stands once the row is locked decides, not what was read before.
-    locked = Comment.objects.select_for_update(no_key=True).get(pk=comment.pk)
+    locked = Comment.objects.select_for_update(no_key=True).filter(pk=comment.pk).first()
+    if locked is None:
+        raise _not_found()  # deleted for good meanwhile, by housekeeping
     if locked.state != from_state:
         return locked
     comment.change = comment.stream.advance()

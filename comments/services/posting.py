@@ -80,6 +80,15 @@ def post_many(
     return outcomes
 
 
+@verb
+def require_takes(stream_id: int, draft: Draft) -> None:
+    """Raise what would refuse a draft now. Nothing is written."""
+    batch = _Batch(stream_id, wait=True)
+    entry = _Entry.of(draft)
+    batch.prepare([entry])
+    batch.take(entry)
+
+
 def _outcome[A, R](step: Callable[[A], R], argument: A) -> R | Refused:
     try:
         return step(argument)
@@ -175,7 +184,7 @@ class _Batch:
             stream=self.room,
             author=author,
             key=key,
-            author_name=author.display_name,
+            author_name=author.name_to_keep,
             badge=self.badges[actor.user],
             body=entry.body,
             address=actor.address,

@@ -6,9 +6,10 @@ from typing import Any
 from django import template
 from django.http import HttpRequest
 from django.template.context import Context
+from django.utils.translation import gettext as _
 
 from comments import services, stream
-from comments.errors import Refused
+from comments.errors import Code, Refused
 from comments.identity import Actor, actor_of_request
 from comments.models import Stream
 from comments.stream import Cursor
@@ -26,7 +27,8 @@ def comment_panel(context: Context, video: Video) -> dict[str, Any]:
     """
     request: HttpRequest = context["request"]
     # Asked for the head alone (link checkers do), a page makes nobody.
-    actor = Actor(None) if request.method == "HEAD" else actor_of_request(request)
+    is_head = request.method == "HEAD"
+    actor = Actor(None) if is_head else actor_of_request(request)
     # The head before the comments: what commits in between comes again over the socket.
     room, _created = Stream.objects.select_related("video").get_or_create(video=video)
     staff = actor.can_moderate(room)
@@ -37,6 +39,7 @@ def comment_panel(context: Context, video: Video) -> dict[str, Any]:
         "video": video,
         "room": room,
         "viewer": actor.viewer,
+        "handles": actor.handles(),
         "shown": actor.shown,
         "user": actor.user,
         "badge": actor.badge(room),
@@ -46,9 +49,18 @@ def comment_panel(context: Context, video: Video) -> dict[str, Any]:
         "cursor": Cursor(room.epoch, room.head),
         "key": _form_key(context.get("draft") or {}),
         "name_characters": NAME_CHARACTERS,
-        "refusal": context.get("refusal"),
+        "refusal": context.get("refusal") or (None if actor.viewer or is_head else crowded()),
         "draft": context.get("draft", {}),
     }
+
+
+def crowded() -> Refused:
+    """What a page without a viewer says: its reader may try again in a minute."""
+    sentence = _(
+        "Very many people have just come from your network. You can read along; to comment, sign in"
+        " or reload this page in a minute."
+    )
+    return Refused(Code.SIGN_IN_REQUIRED, sentence)
 
 
 def _form_key(draft: dict[str, Any]) -> uuid.UUID:

@@ -326,8 +326,18 @@ def test_a_newcomer_makes_an_account_and_comments_under_its_name(enter: Enter, s
     ann.is_live()
     expect(ann.page.locator("#my-name")).not_to_have_text("annabel")
     expect(ann.row_of("with an account")).not_to_have_class(re.compile("is-mine"))
-    ann.says("as somebody new")
+    said = ann.says("as somebody new")
     assert look_of(ben.sees("as somebody new"))[0] != "annabel"
+
+    # Of this the account takes possession too, though it goes on as who it was before.
+    ann.page.get_by_role("link", name="Sign in").click()
+    ann.fills_in("annabel", world.PASSWORD)
+    ann.is_live()
+    for text in ("without account", "with an account", "as somebody new"):
+        expect(ann.row_of(text)).to_have_class(re.compile("is-mine"))
+    removes_by_mouse(ann, said)
+    ann.does_not_see("as somebody new")
+    ben.does_not_see("as somebody new")
 
 
 def test_who_signs_in_on_the_way_comes_back_to_the_video_with_a_badge(

@@ -27,6 +27,10 @@ export const isStaff = () => document.getElementById("role").dataset.staff === "
 
 const numberOf = (row) => Number(row.dataset.number);
 
+// An account may have written under several handles, before it signed in.
+const mine = new Set(panel.dataset.mine.split(" "));
+const isMine = (row) => mine.has(row.dataset.author);
+
 // Rows below the floor are not in this page: they come with an older page, if they are asked for.
 let floor = 0;
 let newest = 0;
@@ -89,7 +93,7 @@ const finished = new WeakSet();
 function finish(row) {
   if (finished.has(row)) return; // while it waited
   finished.add(row);
-  if (row.dataset.author === panel.dataset.me) row.classList.add("is-mine");
+  if (isMine(row)) row.classList.add("is-mine");
   localise(row);
   const removal = row.querySelector(".comment-removal");
   if (removal) {
@@ -112,7 +116,7 @@ function arrived(row) {
   newest = number;
   if (row.hidden) return;
   row.classList.add("is-new");
-  if (!following && row.dataset.author !== panel.dataset.me) unread += 1;
+  if (!following && !isMine(row)) unread += 1;
   unannounced.push(row);
 }
 
@@ -137,7 +141,7 @@ function wait(row) {
   if (number > newest) {
     newest = number;
     if (!row.hidden) {
-      if (row.dataset.author !== panel.dataset.me) unread += 1;
+      if (!isMine(row)) unread += 1;
       unannounced.push(row);
     }
   } else if (!waiting.has(number)) {
@@ -319,7 +323,7 @@ export function read(sentence) {
 
 setInterval(() => {
   const isHere = (row) => row.isConnected || waiting.get(numberOf(row)) === row;
-  const rows = unannounced.filter((row) => isHere(row) && row.dataset.author !== panel.dataset.me);
+  const rows = unannounced.filter((row) => isHere(row) && !isMine(row));
   unannounced = [];
   if (!rows.length || document.hidden) return;
   read(rows.length <= 2 ? rows.map(textOf).join(". ") : say("newMany", rows.length));
