@@ -156,6 +156,26 @@ def test_who_comments_too_fast_is_told_when_and_keeps_the_text(
     assert ben.bodies == ["one", "two", "three"]
     expect(ann.notice).to_be_hidden()
 
+    # Of several that wait, the rest goes on by itself, in its order.
+    said = ["four", "five", "six"]
+    for body in said:
+        ann.sends(body)
+    ann.box.fill("and typed on")
+    expect(ann.page.locator("#countdown")).to_have_text(re.compile("What waits is sent in"))
+    ann.page.locator("#rename-open").click()
+    for name in ("Hasty", "Hastier"):
+        ann.page.get_by_label("Your name").fill(name)
+        ann.page.get_by_role("button", name="Save").click()
+        if name == "Hasty":
+            expect(ann.page.locator("#my-name")).to_have_text(name)
+            ann.page.locator("#rename-open").click()
+    expect(ann.page.locator("#countdown")).to_have_text(
+        re.compile(r"You tried a name just now. You can try the next one in \d s\.")
+    )
+    ben.sees("six")
+    assert ben.bodies[3:] == said
+    expect(ann.box).to_have_value("and typed on")
+
 
 def test_what_is_too_long_is_counted_and_comes_back(enter: Enter, site: Site) -> None:
     ann = enter().open(site.video(max_length=20))
@@ -193,11 +213,17 @@ def test_the_admin_closes_opens_and_ends_a_room_in_every_page(enter: Enter, slug
         expect(root.page.get_by_text("was changed successfully")).to_be_visible()
 
     saves("Accept comments", value=False)
-    expect(closed).to_be_visible()
-    expect(form).to_be_hidden()
-    saves("Accept comments", value=True)
+    # What was being written stays to be read and copied.
+    kept = ann.page.get_by_text("Comments are closed. Your text is kept.")
+    expect(kept).to_be_visible()
     expect(closed).to_be_hidden()
+    expect(ann.box).to_be_visible()
+    expect(ann.box).not_to_be_editable()
+    expect(ann.page.locator("#send")).to_be_hidden()
+    saves("Accept comments", value=True)
+    expect(kept).to_be_hidden()
     expect(form).to_be_visible()
+    expect(ann.box).to_be_editable()
     expect(ann.box).to_have_value("not yet sent")
     ann.box.press("Enter")
     ann.sees("not yet sent")
@@ -207,6 +233,7 @@ def test_the_admin_closes_opens_and_ends_a_room_in_every_page(enter: Enter, slug
     expect(ann.page.locator("#video-state")).to_contain_text("Ended")
     expect(ann.page.get_by_text("This video has ended. Its comments stay here")).to_be_visible()
     expect(form).to_be_hidden()
+    expect(kept).to_be_hidden()
 
 
 def test_an_open_page_follows_its_room_in_every_place(enter: Enter, site: Site) -> None:
@@ -339,6 +366,9 @@ def test_why_a_name_was_refused_stands_until_its_form_closes(enter: Enter, slug:
     expect(ann.notice).to_have_text(re.compile("belongs to an account"))
     ann.box.fill("meanwhile")
     expect(ann.notice).to_have_text(re.compile("belongs to an account"))
+    ann.page.get_by_label("Your name").fill("  ")
+    ann.page.get_by_role("button", name="Save").click()
+    expect(ann.notice).to_have_text("Write a name first.")
     ann.page.get_by_role("button", name="Cancel").click()
     expect(ann.notice).to_be_hidden()
 
