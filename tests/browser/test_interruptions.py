@@ -817,7 +817,7 @@ def test_what_is_refused_while_one_types_on_stays_in_its_row_with_the_reason(
             answer, f'<p data-refused="{posts[number]}" data-code="closed">Comments are closed.</p>'
         )
         row = pending_row(ann, body)
-        expect(row).to_contain_text("not sentComments are closed.")
+        expect(row).to_contain_text("not sent Comments are closed.")
         ann.page.evaluate("() => { delete document.body.dataset.lost; }")
     expect(ann.notice).to_contain_text("A comment was not sent.")
     expect(ann.box).to_have_value("typed on")
@@ -913,6 +913,7 @@ def test_a_removal_whose_answer_was_lost_does_not_undo_what_was_decided_since(
     is_offline(staff)
     mona.act(slug, "restore", number="1")
     line.mend()
+    expect(staff.notice).to_have_text("This comment has changed meanwhile, so nothing was done.")
     staff.says("and on")
     expect(staff.notice).to_be_hidden()
     assert removals == []

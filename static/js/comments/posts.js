@@ -160,7 +160,7 @@ function giveBack(entry) {
   const { key, body, isSent } = entry;
   returned = { key, body, isSent };
   drop(entry);
-  write(body);
+  if (!written()) write(body);
   return true;
 }
 
