@@ -96,7 +96,11 @@ class Flood:
     def require(self, value: int | str) -> None:
         """Refuse (`too_fast`) when `rate.count` are within the last `rate.seconds`. Who has no
         address, as behind a socket of this machine, shares it with nobody."""
-        if self.rate is None or value == "" or self.counts[value] + self.added[value] < self.rate.count:
+        if (
+            self.rate is None
+            or value == ""
+            or self.counts[value] + self.added[value] < self.rate.count
+        ):
             return
         # Those of this batch are the latest; what the wait depends on may lie behind them.
         behind = self.rate.count - self.added[value] - 1

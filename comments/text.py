@@ -56,7 +56,8 @@ def length(text: str) -> int:
 def clean(text: object, *, is_name: bool = False) -> str:
     """The text in the form it is stored in: NFC, trimmed, stacked marks capped.
 
-    With `is_name` the sentences speak of a name. Raises Refused: `malformed` for what is not text or holds control or bidi characters, `empty`
+    With `is_name` the sentences speak of a name.
+    Raises Refused: `malformed` for what is not text or holds control or bidi characters, `empty`
     where nothing would be seen.
     """
     if not isinstance(text, str):

@@ -182,25 +182,33 @@ function release(entry) {
   }
   entry.row.remove();
   drop(entry);
-  if (told() === "kept" || (pause && !waiting().length)) {
-    tell("");
-    tellKept();
-  }
+  if (told() === "kept" || !waiting().length) hushAboutWaiting();
   next();
+}
+
+function hushAboutWaiting() {
+  if (told() === "kept" || told() === "ended" || pause) tell("");
+  tellKept();
 }
 
 function putBack(entry) {
   const before = written();
-  // Its key goes with it only while its text is the same.
   if (!before) giveBack(entry);
   release(entry);
-  if (before) write(`${entry.body}\n${before}`);
   focusBox();
+  if (!before) return;
+  write(`${entry.body}\n${before}`); // another text, with a key of its own
+  warn(entry);
 }
 
 function discard(entry) {
   release(entry);
   scroller.focus({ preventScroll: true });
+  warn(entry);
+}
+
+/** Where it may be stored, that is said. */
+function warn(entry) {
   if (entry.isSent) tell(say("perhapsSent"), "perhaps_sent");
 }
 
