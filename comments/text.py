@@ -54,9 +54,10 @@ def length(text: str) -> int:
     return len(regex.findall(r"\X", text))
 
 
-def clean(text: object) -> str:
+def clean(text: object, *, is_name: bool = False) -> str:
     """The text in the form it is stored in: NFC, trimmed, stacked marks capped.
 
+    With `is_name` the sentences speak of a name.
     Raises Refused: `malformed` for what is not text or holds control or bidi characters, `empty`
     where nothing would be seen.
     """
@@ -68,11 +69,16 @@ def clean(text: object) -> str:
     text = LINE_BREAK.sub("\n", text)
     if FORBIDDEN.search(text) or BIDI_CONTROLS.search(text):
         raise Refused(
-            Code.MALFORMED, _("This text holds control characters. Remove them and try again.")
+            Code.MALFORMED,
+            _("This name holds control characters. Remove them and try again.")
+            if is_name
+            else _("This text holds control characters. Remove them and try again."),
         )
     text = _capped(unicodedata.normalize("NFC", _capped(text))).strip()
     if not INVISIBLE.sub("", text):
-        raise Refused(Code.EMPTY, _("Write something first."))
+        raise Refused(
+            Code.EMPTY, _("Write a name first.") if is_name else _("Write something first.")
+        )
     return text
 
 
@@ -87,9 +93,9 @@ def clean_name(name: object) -> str:
     is left out. Latin, Greek and Cyrillic letters are not mixed in one name, since they look
     alike. Raises Refused.
     """
-    require_length(clean(name), NAME_CHARACTERS)
-    plain = unicodedata.normalize("NFKC", clean(name))
-    plain = clean(" ".join(UNSEEN.sub("", plain).split()))
+    require_length(clean(name, is_name=True), NAME_CHARACTERS)
+    plain = unicodedata.normalize("NFKC", clean(name, is_name=True))
+    plain = clean(" ".join(UNSEEN.sub("", plain).split()), is_name=True)
     require_length(plain, NAME_CHARACTERS)
     require_fit_name(plain)
     return plain

@@ -5,7 +5,7 @@ import re
 import signal
 
 import pytest
-from playwright.sync_api import BrowserContext, Route, WebSocket, expect
+from playwright.sync_api import BrowserContext, Locator, Route, WebSocket, expect
 
 from tests import world
 from tests.browser import past
@@ -80,21 +80,30 @@ def test_after_a_cut_the_page_is_exact_and_what_was_written_is_sent_once(
     mona.act(slug, "remove", number=str(removed))
     ann.box.press_sequentially(" dark")
     ann.box.press("Enter")
-    expect(ann.pending).to_have_text(re.compile("written in the dark waiting$"))
+    expect(ann.pending).to_have_text(re.compile("written in the dark waiting"))
     expect(ann.pending).to_be_in_viewport(ratio=1)
-    expect(ann.notice).to_contain_text("sent as soon as we are connected")
-    expect(ann.box).to_have_value("written in the dark")
+    expect(ann.notice).to_contain_text("Your comment is sent as soon as we are connected")
+    for body in ("said in haste", "and a second"):
+        ann.box.press_sequentially(body)
+        ann.box.press("Enter")
+    ann.box.press_sequentially("and on")
+    expect(ann.notice).to_have_text("Your comments are sent as soon as we are connected.")
+    expect(ann.box).to_have_value("and on")
+    # What was not sent can be taken back: by a key here, by a finger elsewhere.
+    pending_row(ann, "said in haste").get_by_role("button", name="Discard").press("Enter")
+    expect(ann.stream).to_be_focused()
+    expect(ann.pending).to_have_count(2)
     assert bodies_in(site, slug)[40:] == ["stays", "said meanwhile"]
 
     line.mend()
     expect(ann.page.locator("#link-line")).to_have_text("Back.")
-    ann.sees("written in the dark")
+    ann.sees("and a second")
     expect(ann.pending).to_have_count(0)
-    expect(ann.box).to_have_value("")
+    expect(ann.box).to_have_value("and on")
     expect(ann.notice).to_be_hidden()
     expect(ann.row(removed)).to_be_hidden()
     expect(ann.row(removed)).to_be_empty()
-    assert ann.bodies[40:] == ["stays", "said meanwhile", "written in the dark"]
+    assert ann.bodies[40:] == ["stays", "said meanwhile", "written in the dark", "and a second"]
     assert bodies_in(site, slug) == ann.bodies
     ann.is_at_the_bottom()
     was_not_reloaded(ann)
@@ -122,13 +131,17 @@ def test_a_comment_whose_answer_was_lost_is_sent_again_with_its_key_and_stored_o
     eventually(
         lambda: site.call(past.keys_of, slug, "once and only once"), lambda: "stored", ann.page
     )
-    expect(ann.pending).to_have_text(re.compile("sending$"))
+    expect(ann.pending).to_have_text(re.compile("sending"))
+    ann.box.press_sequentially("and typed on")
     line.cut()
     is_offline(ann)
+    # Perhaps it is there already: it is not dropped then, and it is said why.
+    expect(ann.pending).to_contain_text("It may have been sent already")
+    expect(ann.pending.get_by_role("button")).to_have_count(0)
     line.mend()
     ann.sees("once and only once")
     expect(ann.pending).to_have_count(0)
-    expect(ann.box).to_have_value("")
+    expect(ann.box).to_have_value("and typed on")
     assert ann.bodies == ["once and only once"]
     eventually(lambda: len(sent) >= 2, lambda: f"sent again: {sent}", ann.page)
     assert site.call(past.keys_of, slug, "once and only once") == list(set(sent))
@@ -249,9 +262,9 @@ def test_a_server_that_is_gone_for_minutes_is_tried_at_bounded_intervals_and_fou
             ann.box.press("Enter")
         if number < len(DELAYS):
             ann.page.clock.run_for(seconds * 1000)
-    expect(ann.pending).to_have_text(re.compile("typed in the dark waiting$"))
+    expect(ann.pending).to_have_text(re.compile("typed in the dark waiting"))
     expect(ann.notice).to_contain_text("sent as soon as we are connected")
-    expect(ann.box).to_have_value("typed in the dark")
+    expect(ann.box).to_have_value("")
 
     # Meanwhile, from other processes:
     said = [f"said meanwhile {n}" for n in range(1, 4)]
@@ -453,6 +466,23 @@ def test_a_clock_that_is_set_back_does_not_lengthen_a_wait(ann: Visitor, slug: s
     ann.page.clock.run_for(2000)
     expect(countdown).to_have_text(re.compile(r"in [3-6] s\."))
 
+    # At the end its words go, once they were in view for a while, and nothing moves.
+    ann.page.evaluate(HIDE, True)
+    ann.page.clock.run_for(60_000)
+    expect(ann.notice).to_have_text("You can send it again now.")
+    expect(ann.notice).to_be_visible()
+    height = room_for_comments(ann)
+    ann.page.evaluate(HIDE, False)
+    ann.is_live()
+    ann.page.clock.run_for(9000)
+    expect(ann.notice).to_be_hidden()
+    assert room_for_comments(ann) == height
+
+
+def room_for_comments(visitor: Visitor) -> int:
+    found: int = visitor.stream.evaluate("stream => stream.clientHeight")
+    return found
+
 
 # A page cannot be hidden by hand; with_tabs can, but its clock stands with the others'.
 HIDE = """hidden => {
@@ -522,6 +552,11 @@ def an_answer_is_lost(visitor: Visitor) -> None:
     expect(visitor.page.locator("body[data-lost]")).to_be_attached()
 
 
+def pending_row(visitor: Visitor, body: str) -> Locator:
+    """The row of a comment that is not known to stand yet."""
+    return visitor.pending.filter(has=visitor.page.get_by_text(body, exact=True))
+
+
 def text_is_back(visitor: Visitor, body: str) -> None:
     """In the box, to be changed or sent again."""
     expect(visitor.box).to_have_value(body)
@@ -555,8 +590,8 @@ def test_what_is_too_long_to_be_sent_is_refused_by_the_page_itself(
         """body => {
             const { slug, as } = document.getElementById("panel").dataset;
             const key = "00000000-0000-4000-8000-000000000000";
-            const unsettled = { key, body: body.trim(), as, isOnItsWay: true };
-            sessionStorage.setItem(`unsettled:${slug}`, JSON.stringify(unsettled));
+            const entries = [{ key, body: body.trim(), as, isSent: true, reason: "" }];
+            sessionStorage.setItem(`unsettled:${slug}`, JSON.stringify({ entries }));
         }""",
         body,
     )
@@ -644,9 +679,8 @@ def test_a_text_that_is_cut_off_every_time_is_given_back_at_last(
     expect(ann.page.locator("html[data-cuts]")).to_have_count(0)
 
 
-@pytest.mark.parametrize("asks_again", [False, True], ids=["reloads", "tries-by-hand-first"])
-def test_a_page_that_was_sent_away_for_good_sends_its_text_once_when_it_is_reloaded(
-    ann: Visitor, site: Site, slug: str, posts: list[str], asks_again: bool
+def test_a_page_that_was_sent_away_for_good_sends_its_texts_once_when_it_is_reloaded(
+    ann: Visitor, site: Site, slug: str, posts: list[str]
 ) -> None:
     ann.open(slug)
     ann.page.evaluate(LOSE_AN_ANSWER)
@@ -657,17 +691,23 @@ def test_a_page_that_was_sent_away_for_good_sends_its_text_once_when_it_is_reloa
     # One sentence to be seen, not two that say the same.
     expect(ann.page.locator("#link-line")).to_be_hidden()
     expect(ann.notice).to_have_text("Your comment is kept. Reload this page to send it.")
-    text_is_back(ann, "only once please")
-    if asks_again:
-        ann.box.fill("only once ")
-        ann.sends("only once please")
-        expect(ann.notice).to_have_text("Your comment is kept. Reload this page to send it.")
-        text_is_back(ann, "only once please")
+    expect(ann.pending).to_contain_text("It may have been sent already")
+    said = [f"and {number}" for number in range(2, 21)]
+    for body in said:
+        ann.sends(body)
+    expect(ann.notice).to_have_text("Your comments are kept. Reload this page to send them.")
+    # Twenty may wait.
+    ann.sends("one too many")
+    expect(ann.notice).to_contain_text("Twenty of your comments wait already.")
+    expect(ann.box).to_have_value("one too many")
+    expect(ann.pending).to_have_count(20)
     ann.page.reload()
     ann.is_live()
-    text_is_back(ann, "")
-    assert ann.bodies == bodies_in(site, slug) == ["only once please"]
-    assert posts == posts[:1] * 2
+    text_is_back(ann, "one too many")
+    ann.sees(said[-1])
+    assert ann.bodies == bodies_in(site, slug) == ["only once please", *said]
+    assert len(posts) == 21
+    assert posts[0] == posts[1]
 
 
 def test_what_was_changed_or_taken_back_since_is_not_sent_by_a_reload(
@@ -675,8 +715,13 @@ def test_what_was_changed_or_taken_back_since_is_not_sent_by_a_reload(
 ) -> None:
     ann.open(slug)
     ann.page.evaluate(CLOSE, 4408)
-    ann.sends("said in haste")
-    expect(ann.notice).to_contain_text("Reload this page to send it.")
+    for body in ("said in haste", "never mind"):
+        ann.sends(body)
+    expect(ann.notice).to_contain_text("Reload this page to send them.")
+    pending_row(ann, "never mind").get_by_role("button", name="Discard").click()
+    ann.pending.get_by_role("button", name="Put back").click()
+    expect(ann.box).to_have_value("said in haste")
+    expect(ann.box).to_be_focused()
     ann.box.fill("said with care")
     ann.page.reload()
     ann.is_live()
@@ -758,6 +803,47 @@ def test_an_acknowledgement_that_comes_after_a_refusal_counts(
     expect(ann.notice).to_be_hidden()
 
 
+def test_what_is_refused_while_one_types_on_stays_in_its_row_with_the_reason(
+    ann: Visitor, site: Site, slug: str, posts: list[str]
+) -> None:
+    ann.open(slug)
+    answer = "(html) => { document.getElementById('answers').innerHTML = html; }"
+    for number, body in enumerate(["first", "second"]):
+        ann.page.evaluate(LOSE_AN_ANSWER)
+        ann.sends(body)
+        an_answer_is_lost(ann)
+        ann.box.fill("typed on")
+        ann.page.evaluate(
+            answer, f'<p data-refused="{posts[number]}" data-code="closed">Comments are closed.</p>'
+        )
+        row = pending_row(ann, body)
+        expect(row).to_contain_text("not sent Comments are closed.")
+        ann.page.evaluate("() => { delete document.body.dataset.lost; }")
+    expect(ann.notice).to_contain_text("A comment was not sent.")
+    expect(ann.box).to_have_value("typed on")
+    ann.page.reload()
+    ann.is_live()
+    expect(ann.pending).to_have_count(2)
+    expect(ann.box).to_have_value("typed on")
+    pending_row(ann, "first").get_by_role("button", name="Put back").press("Enter")
+    expect(ann.box).to_have_value("first\ntyped on")
+    expect(ann.box).to_be_focused()
+    ann.pending.get_by_role("button", name="Discard").press("Enter")
+    expect(ann.pending).to_have_count(0)
+    assert len(posts) == 2
+
+
+def test_where_nothing_can_be_stored_comments_are_sent_all_the_same(
+    ann: Visitor, slug: str
+) -> None:
+    ann.page.add_init_script(
+        "for (const name of ['getItem', 'setItem', 'removeItem'])"
+        " Storage.prototype[name] = () => { throw new DOMException('no', 'SecurityError'); };"
+    )
+    ann.open(slug)
+    ann.says("all is well")
+
+
 def test_a_frame_that_the_server_could_not_read_is_given_back(ann: Visitor, slug: str) -> None:
     """Where it reads less than the page thinks: it cannot say whose frame that was."""
     ann.open(slug)
@@ -827,6 +913,7 @@ def test_a_removal_whose_answer_was_lost_does_not_undo_what_was_decided_since(
     is_offline(staff)
     mona.act(slug, "restore", number="1")
     line.mend()
+    expect(staff.notice).to_have_text("This comment has changed meanwhile, so nothing was done.")
     staff.says("and on")
     expect(staff.notice).to_be_hidden()
     assert removals == []
@@ -840,8 +927,10 @@ def test_a_removal_pressed_without_a_connection_is_done_when_there_is_one(
     is_offline(staff)
     staff.page.keyboard.press("d")
     expect(staff.notice).to_contain_text("This is done as soon as we are connected.")
+    expect(staff.row(1)).to_have_attribute("data-fate", "waiting")
     line.mend()
     expect(staff.row(1).locator(".comment-removal")).to_contain_text("Removed by Mona")
+    expect(staff.row(1)).not_to_have_attribute("data-fate", "waiting")
     expect(staff.notice).to_be_hidden()
     assert bodies_in(site, slug) == []
 

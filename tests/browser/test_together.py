@@ -150,6 +150,12 @@ def test_one_removes_ones_own_comment_and_no_one_elses(enter: Enter, slug: str) 
         visitor.sees("hers")
 
 
+SEND_AT_ONCE = """bodies => {
+    const form = document.getElementById("composer");
+    for (form.elements.body.value of bodies) form.requestSubmit();
+}"""
+
+
 def test_who_comments_too_fast_is_told_when_and_keeps_the_text(
     make_site: MakeSite,  # before people enter, so that it outlives their pages
     enter: Enter,
@@ -173,6 +179,25 @@ def test_who_comments_too_fast_is_told_when_and_keeps_the_text(
     ben.sees("three")
     assert ben.bodies == ["one", "two", "three"]
     expect(ann.notice).to_be_hidden()
+
+    # Of several that wait, the rest goes on by itself, in its order.
+    said = ["four", "five", "six"]
+    ann.page.evaluate(SEND_AT_ONCE, said)
+    ann.box.fill("and typed on")
+    expect(ann.page.locator("#countdown")).to_have_text(re.compile("What waits is sent in"))
+    ann.page.locator("#rename-open").click()
+    for name in ("Hasty", "Hastier"):
+        ann.page.get_by_label("Your name").fill(name)
+        ann.page.get_by_role("button", name="Save").click()
+        if name == "Hasty":
+            expect(ann.page.locator("#my-name")).to_have_text(name)
+            ann.page.locator("#rename-open").click()
+    expect(ann.page.locator("#countdown")).to_have_text(
+        re.compile(r"You tried a name just now. You can try the next one in \d s\.")
+    )
+    ben.sees("six")
+    assert ben.bodies[3:] == said
+    expect(ann.box).to_have_value("and typed on")
 
 
 def test_what_is_too_long_is_counted_and_comes_back(enter: Enter, site: Site) -> None:
@@ -211,11 +236,17 @@ def test_the_admin_closes_opens_and_ends_a_room_in_every_page(enter: Enter, slug
         expect(root.page.get_by_text("was changed successfully")).to_be_visible()
 
     saves("Accept comments", value=False)
-    expect(closed).to_be_visible()
-    expect(form).to_be_hidden()
-    saves("Accept comments", value=True)
+    # What was being written stays to be read and copied.
+    kept = ann.page.get_by_text("Comments are closed. Your text is kept.")
+    expect(kept).to_be_visible()
     expect(closed).to_be_hidden()
+    expect(ann.box).to_be_visible()
+    expect(ann.box).not_to_be_editable()
+    expect(ann.page.locator("#send")).to_be_hidden()
+    saves("Accept comments", value=True)
+    expect(kept).to_be_hidden()
     expect(form).to_be_visible()
+    expect(ann.box).to_be_editable()
     expect(ann.box).to_have_value("not yet sent")
     ann.box.press("Enter")
     ann.sees("not yet sent")
@@ -225,6 +256,7 @@ def test_the_admin_closes_opens_and_ends_a_room_in_every_page(enter: Enter, slug
     expect(ann.page.locator("#video-state")).to_contain_text("Ended")
     expect(ann.page.get_by_text("This video has ended. Its comments stay here")).to_be_visible()
     expect(form).to_be_hidden()
+    expect(kept).to_be_hidden()
 
 
 def test_an_open_page_follows_its_room_in_every_place(enter: Enter, site: Site) -> None:
@@ -367,6 +399,9 @@ def test_why_a_name_was_refused_stands_until_its_form_closes(enter: Enter, slug:
     expect(ann.notice).to_have_text(re.compile("belongs to an account"))
     ann.box.fill("meanwhile")
     expect(ann.notice).to_have_text(re.compile("belongs to an account"))
+    ann.page.get_by_label("Your name").fill("  ")
+    ann.page.get_by_role("button", name="Save").click()
+    expect(ann.notice).to_have_text("Write a name first.")
     ann.page.get_by_role("button", name="Cancel").click()
     expect(ann.notice).to_be_hidden()
 

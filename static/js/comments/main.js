@@ -4,6 +4,7 @@ import { localise } from "../times.js";
 import "./link.js";
 import "./rows.js";
 import "./composer.js";
+import "./name.js";
 import "./menu.js";
 
 const panel = document.getElementById("panel");

@@ -45,11 +45,16 @@ function act(action, number) {
       isOvertaken() {
         const now = rowOf(number);
         if (!now || now.dataset.change === seen) return false;
+        now.removeAttribute("data-fate");
         if (ALLOWED[action](now)) tell(say("overtaken"), "overtaken");
         return true;
       },
-      onState: (state) => state === "waiting" && tell(say("keptAction"), "kept"),
+      onState(state) {
+        if (state === "waiting") tell(say("keptAction"), "kept");
+        rowOf(number)?.setAttribute("data-fate", say(state)); // until its new state replaces it
+      },
       onAnswer(answer) {
+        rowOf(number)?.removeAttribute("data-fate");
         if (answer?.dataset.refused !== undefined) tellRefusal(answer);
         else if (answer) read(say(DONE[action]));
       },

@@ -66,10 +66,17 @@ function settle(entry, answer) {
   entry.onAnswer(answer);
 }
 
-/** Answer with a refusal of the page's own, in the form of the server's. */
+/** Take back what was never sent: nobody hears of it any more. */
+export function withdraw(key) {
+  clearTimeout(waiting.get(key)?.timer);
+  waiting.delete(key);
+}
+
+/** Answer with a refusal of the page's own, in the form of the server's where it cannot say whose
+ * frame it refuses: without a key. */
 function refuse(entry, word, code) {
   const answer = document.createElement("p");
-  Object.assign(answer.dataset, { refused: entry.action.key, code });
+  Object.assign(answer.dataset, { refused: "", code });
   answer.textContent = say(word);
   settle(entry, answer);
 }

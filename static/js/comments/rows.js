@@ -307,8 +307,10 @@ pill.addEventListener("click", () => {
   scroller.focus({ preventScroll: true });
 });
 
-// The keyboard of a phone opens, a window is resized: who was at the bottom stays there.
-new ResizeObserver(() => following && toBottom()).observe(scroller);
+// The keyboard of a phone opens, a window is resized, a row on its way says more: who was at the
+// bottom stays there.
+const sizes = new ResizeObserver(() => following && toBottom());
+for (const sized of [scroller, document.getElementById("pending")]) sizes.observe(sized);
 
 /** A row as it is read aloud. */
 export const textOf = (row) =>
