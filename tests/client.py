@@ -196,12 +196,13 @@ class Person:
         page = self.page if page is None else page
         where = self.server if server is None else server
         standing = page.cursor if cursor is None else cursor
+        staff = (page if "#role" in page.targets else self.page).staff
         sent = {"X-Forwarded-For": self.address}
         if self.cookies:
             sent["Cookie"] = self.cookie_header
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         async with connect(
-            self.site.ws_url(slug, standing, server=where, staff=page.staff),
+            self.site.ws_url(slug, standing, server=where, staff=staff),
             origin=self.site.servers[where].origin,  # type: ignore[arg-type]
             additional_headers=sent,
             proxy=None,

@@ -3,6 +3,7 @@
 import time
 from base64 import b32decode
 
+from django.utils import timezone
 from django_otp.oath import TOTP
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
@@ -19,6 +20,13 @@ class App:
         self.totp.time = self.began + 30 * self.steps
         self.steps += 1
         return f"{self.totp.token():06}"
+
+
+def fail_often() -> None:
+    """As after many wrong codes: the next one has to wait for half a minute."""
+    TOTPDevice.objects.update(
+        throttling_failure_timestamp=timezone.now(), throttling_failure_count=6
+    )
 
 
 def forget_wrong_codes() -> None:
