@@ -6,16 +6,17 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
-from comments import services
+from comments import services, viewer_counts
 from comments.identity import Actor
 from comments.jobs import attempt
 from comments.jobs.works import WORKS
 from comments.models import Job, Stream, ViewerCount
 from comments.plots import Curve
 from comments.services.viewer_counts import record
+from comments.threads import READING, in_database
 from comments.viewer_counts import ViewerCounts
 from tests import world
 from tests.client import Person
@@ -78,6 +79,32 @@ async def test_minutes_that_cannot_be_kept_are_lost_and_nothing_else_is(
         await asyncio.to_thread(wait_for, lambda: site.call(counted, slug), "a minute is kept")
     assert set(site.call(counted, slug)) == {1}
     assert not site.tracebacks
+
+
+async def test_minutes_that_wait_to_be_written_hold_back_nobody_who_reads(stream: Stream) -> None:
+    begun, written = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with transaction.atomic():
+            begun.set()
+            written.wait(10)
+        connection.close()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    await asyncio.to_thread(begun.wait, 10)
+    minutes = [(29_000_000 + number, {stream.pk: 7}) for number in range(READING._max_workers)]
+    keeping = [asyncio.ensure_future(viewer_counts.keep(minute)) for minute in minutes]
+    try:
+        await asyncio.sleep(0)  # they have their places
+        async with asyncio.timeout(2):
+            assert await in_database(Stream.objects.count)() == 2
+        assert not any(kept.done() for kept in keeping)
+    finally:
+        written.set()
+        await asyncio.gather(*keeping)
+        await asyncio.to_thread(writer.join)
+    assert await in_database(counted)("talk") == [7] * len(minutes)
 
 
 def test_processes_may_write_a_minute_together_and_the_greater_stays(site: Site) -> None:
