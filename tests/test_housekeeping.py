@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.contrib.sessions.models import Session
+from django.core.files.base import ContentFile
 from django.core.management import call_command
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
@@ -29,6 +30,7 @@ from tests import world
 from tests.client import Person
 from tests.faults.truth import waits_for_a_lock
 from tests.servers import Site, wait_for
+from videos.models import Video
 
 # --- an open page ---------------------------------------------------------------------------------
 
@@ -167,6 +169,24 @@ def test_uploads_stay_where_the_database_has_no_video_yet(
     os.utime(path, (0, 0))
     assert "0 uploads that no video names" in run(capsys)
     assert path.exists()
+
+
+def test_files_go_with_the_last_video_that_names_them(postgres_site: Site) -> None:
+    assert postgres_site.call(delete_both_with_their_file) == [True, True, False]
+
+
+def delete_both_with_their_file() -> list[bool]:
+    """Two videos that name one file; whether it is there at first, and after each deletion."""
+    video = Video(slug="first", title="1", source_file=ContentFile(b"x", "clip.mp4"))
+    video.save()
+    names = {"source_file": video.source_file.name, "poster_sizes": [[320, 180, "posters/x.webp"]]}
+    other = Video.objects.create(slug="second", title="2", **names)
+    path = Path(video.source_file.path)
+    there = [path.exists()]
+    for which in (video, other):
+        which.delete()
+        there.append(path.exists())
+    return there
 
 
 def test_comments_of_a_video_without_retention_are_kept(

@@ -249,6 +249,7 @@ def test_nothing_of_a_deleted_video_is_served_any_more(media: Path, root: Actor)
         Video.objects.all().delete()
         transaction.set_rollback(True)
     assert answers(addresses + more) == [200] * 6
+    assert root.user is not None
     client = Client()
     client.force_login(root.user)
     chosen = list(Video.objects.filter(slug__in=["one", "two"]).values_list("pk", flat=True))
@@ -264,6 +265,8 @@ def test_what_another_video_names_too_stays(media: Path) -> None:
     copy.pk, copy.slug, copy._state.adding = None, "copy", True
     copy.save()
     video.delete()
+    smallest = str(video.poster_sizes[0][2])
+    assert Video.objects.clear_files([smallest]) == 0
     assert answers(addresses) == [200] * 3
     copy.delete()
     assert files(media) == []
