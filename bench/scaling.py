@@ -34,7 +34,7 @@ class Inputs:
     frame_bytes: int = 120  # and per frame: TCP, IP, WebSocket, cursor
     poll: float = 2.0  # of the safety poll (POLL_SECONDS)
     presence: float = 2.0  # between two messages of a process that tell its viewers (hub.tick)
-    publish_at_most: float = 0.5  # before a publication is given up (PUBLISH_SECONDS)
+    publish_at_most: float = 0.5  # before a publication is given up (LAYER_SECONDS)
     connections: int = 21  # to PostgreSQL, per process (streamsite/env.py)
     opened_together: int = 64  # sockets that share their queries at most (AT_ONCE)
     queries_to_open: int = 4  # of such a batch

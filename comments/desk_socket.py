@@ -19,9 +19,9 @@ from comments.fanout import fanout
 from comments.identity import actor_of_session
 from comments.jobs import bell
 from comments.jobs.bell import JobState
+from comments.layer import bounded
 from comments.models import Job, Stream
 from comments.sockets import Socket
-from comments.stream import PUBLISH_SECONDS
 from comments.threads import in_database
 
 logger = logging.getLogger(__name__)
@@ -128,19 +128,11 @@ async def _listening(group: str) -> AsyncIterator[Callable[[], Awaitable[Any]]]:
             raise TimeoutError from error
 
     channel = await layer.new_channel()
-    await _within(layer.group_add(group, channel))
+    await bounded(layer.group_add(group, channel), "a desk's group")
     try:
         yield receive
     finally:
-        await _within(layer.group_discard(group, channel))
-
-
-async def _within(work: Awaitable[None]) -> None:
-    try:
-        async with asyncio.timeout(PUBLISH_SECONDS):
-            await work
-    except Exception as error:
-        logger.info("a desk's group: %s", type(error).__name__)
+        await bounded(layer.group_discard(group, channel), "a desk's group")
 
 
 def _look(slug: str, session_key: str | None) -> Desk:

@@ -19,6 +19,7 @@ from channels.layers import get_channel_layer
 from comments import pace, stream
 from comments.delivery import Delivery
 from comments.frames import render_room, role_element, watching_element
+from comments.layer import bounded
 from comments.models import Stream
 from comments.reads import Reads
 from comments.ring import SIZE, Ring
@@ -115,13 +116,8 @@ class Hub:
                 await asyncio.sleep(1)
             finally:
                 if channel:
-                    try:
-                        async with asyncio.timeout(stream.PUBLISH_SECONDS):
-                            await layer.group_discard(group, channel)
-                    except Exception as error:
-                        logger.info(
-                            "stream %s: group_discard: %s", self.stream_id, type(error).__name__
-                        )
+                    leaving = layer.group_discard(group, channel)
+                    await bounded(leaving, f"stream {self.stream_id}: group_discard")
 
     # --- seats --------------------------------------------------------------------------------
 

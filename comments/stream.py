@@ -19,16 +19,14 @@ from django.db import connection, transaction
 from django.template.loader import get_template
 from django.utils.safestring import SafeString
 
+from comments.layer import bounded
 from comments.models import Comment, Stream
 from comments.text import parts
 from streamsite.observe.counts import counts
 
-logger = logging.getLogger(__name__)
-
 WINDOW_TRIES = 4  # to read the window between two changes; then it is locked, or a snapshot
 WINDOW = 50  # comments that a page starts with, and that each older page adds
 RESUME_AT_MOST = 400  # changes behind which a page is sent what it missed; further off, the window
-PUBLISH_SECONDS = 0.5  # the most that a publication may take before it is given up and counted
 
 # What the fragment's template shows of a comment, each a plain text.
 WORDS = "number change handle colour name badge removed_by body posted_at clock".split()
@@ -283,9 +281,6 @@ async def send(stream_id: int, message: dict[str, object]) -> None:
     global publish_errors
     layer = get_channel_layer()
     assert layer is not None, "settings.CHANNEL_LAYERS has a default"
-    try:
-        async with asyncio.timeout(PUBLISH_SECONDS):
-            await layer.group_send(group_name(stream_id), message | {"sent_at": time.time()})
-    except Exception as error:
+    sending = layer.group_send(group_name(stream_id), message | {"sent_at": time.time()})
+    if not await bounded(sending, f"stream {stream_id}: publish failed", logging.WARNING):
         publish_errors += 1
-        logger.warning("stream %s: publish failed: %s", stream_id, type(error).__name__)

@@ -42,7 +42,8 @@ class Threads(ThreadPoolExecutor):
 READING = Threads("read", 4, 5.0)
 # A verb may wait for two rows, 5 s each (lock_timeout).
 ACTING = Threads("act", 4, 12.0)
-# Who waits for a row that another transaction holds, while all others act on.
+# Who waits for a row that another transaction holds, while all others act on; and what is written
+# for nobody in particular.
 WAITING = Threads("wait", 2, 12.0)
 # The safety poll, which is not to wait behind anybody.
 LOOKING = Threads("look", 1, 5.0)
@@ -53,15 +54,16 @@ class UnansweredError(OperationalError):
     """The database has not answered in time; what was asked may be done all the same."""
 
 
-_under_way: dict[asyncio.Timeout, Threads] = {}
+_under_way: dict[asyncio.Timeout, bool] = {}  # whether it is a person's action
 _is_given_up = False
 given_up = 0  # actions that `give_up` ended; who reads is told to come back, and has lost nothing
 
 
 def in_database[**P, R](
-    function: Callable[P, R], threads: Threads = READING
+    function: Callable[P, R], threads: Threads = READING, *, for_nobody: bool = False
 ) -> Callable[P, Awaitable[R]]:
     """`function`, to be awaited; its database connection is looked after before and behind it.
+    `for_nobody`: no person waits for what comes of it, and none is told when it is given up.
 
     Raises UnansweredError when it takes too long, besides what it raises itself.
     """
@@ -82,7 +84,7 @@ def in_database[**P, R](
         try:
             # What has not begun by then never does.
             async with asyncio.timeout(2 * threads.seconds) as timeout:
-                _under_way[timeout] = threads
+                _under_way[timeout] = threads in (ACTING, WAITING) and not for_nobody
                 result: R = await in_thread(args, kwargs)
                 return result
         except TimeoutError:
@@ -104,7 +106,7 @@ def give_up() -> None:
     """End all waiting for the database, now and from now on: the process ends."""
     global _is_given_up, given_up
     _is_given_up = True
-    for timeout, threads in _under_way.items():
+    for timeout, is_action in _under_way.items():
         if not timeout.expired():
             timeout.reschedule(0.0)
-            given_up += threads in (ACTING, WAITING)
+            given_up += is_action

@@ -3,7 +3,7 @@
 import logging
 
 from comments.services.viewer_counts import record
-from comments.threads import in_database
+from comments.threads import WAITING, in_database
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +38,13 @@ class ViewerCounts:
 
 
 async def keep(seen: Minute) -> None:
-    """Write a minute. Where the database fails it is lost, and nothing else is."""
+    """Write a minute. Where the database fails it is lost, and nothing else is.
+
+    It may wait for other processes that write the same minute, or for SQLite's one writer: neither
+    what pages are sent nor what people do stands behind it.
+    """
     minute, most = seen
     try:
-        await in_database(record)(minute, most)
+        await in_database(record, WAITING, for_nobody=True)(minute, most)
     except Exception as error:
         logger.warning("viewers of %d videos not kept: %s", len(most), type(error).__name__)

@@ -31,7 +31,7 @@ from tests import world
 WORDS = [
     "plain", '=HYPERLINK("http://evil.example","x")', "+1", "-1", "@SUM(A1)", 'quote " and, comma',
     "two\nlines\n\nand an empty one", "মাছরাঙাটা আবার এলো", "<v Boss>hi</v> --> & done", "WEBVTT",
-    "👩‍👩‍👧",
+    "👩‍👩‍👧", "＝1+1",
 ]  # fmt: skip
 
 
@@ -94,13 +94,13 @@ def test_csv_has_every_row_of_the_database_and_no_formula(
         assert row["number"] == str(number)
         cells = [row[c] for c in ("author", "name", "badge", "state", "removed_by", "body")]
         for cell, word in zip(cells, words, strict=True):
-            assert cell == (f"'{word}" if word[:1] in set("=+-@\t\r\n") - {""} and word else word)
-        assert not any(cell.startswith(tuple("=+-@\t\r\n")) for cell in row.values())
+            assert cell == (f"'{word}" if word[:1] in set("=+-@\t\r\n＝") - {""} and word else word)
+        assert not any(cell.startswith(tuple("=+-@\t\r\n＝")) for cell in row.values())
     assert read[0]["seconds"] == ""
     assert read[2]["state"] == "removed"
 
 
-@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r", "\n"])
+@pytest.mark.parametrize("first", [*"=+-@\t\r\n＝＋－＠"])
 def test_what_a_spreadsheet_would_run_is_defused(first: str) -> None:
     assert exports.defused(f"{first}1") == f"'{first}1"
     assert exports.defused(f"1{first}") == f"1{first}"
@@ -138,6 +138,8 @@ def test_webvtt_puts_what_everybody_could_read_onto_the_videos_clock(
     # Not the first, from before the start; not the third, which is removed.
     assert list(found) == [2, *range(4, len(WORDS) + 1)]
     assert found[4] == ("01:02:03.040 --> 01:02:08.040", "<v Anon>-1")
+    # The fourth's process had a fast clock; cues begin in their order all the same.
+    assert {clock for number, (clock, _text) in found.items() if number > 4} == {found[4][0]}
     assert found[7][1] == "<v Anon>two\nlines\nand an empty one"
     assert found[9][1] == "<v Anon>&lt;v Boss&gt;hi&lt;/v&gt; --&gt; &amp; done"
 

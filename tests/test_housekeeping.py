@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.contrib.sessions.models import Session
+from django.core.files.base import ContentFile
 from django.core.management import call_command
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
@@ -29,6 +30,7 @@ from tests import world
 from tests.client import Person
 from tests.faults.truth import waits_for_a_lock
 from tests.servers import Site, wait_for
+from videos.models import Video
 
 # --- an open page ---------------------------------------------------------------------------------
 
@@ -70,7 +72,7 @@ def run(capsys: pytest.CaptureFixture[str], *options: str) -> str:
 
 
 @pytest.fixture
-def old(stream: Stream, mona: Actor, settings: Settings) -> dict[str, Any]:
+def old(stream: Stream, mona: Actor, settings: Settings, tmp_path: Path) -> dict[str, Any]:
     """Of each kind one that is old, and one that is not."""
     now = timezone.now()
     month = timedelta(days=31)
@@ -100,8 +102,27 @@ def old(stream: Stream, mona: Actor, settings: Settings) -> dict[str, Any]:
         (files / name).write_text("x")
         at = (now - timedelta(hours=hours)).timestamp()
         os.utime(files / name, (at, at))
+    # Both videos have files that are old too: one an upload, the other a poster with its sizes.
+    world.set_files("talk", source_file="videos/named.mp4")
+    sizes = [[320, 180, "posters/small.webp"], [640, 360, "posters/large.webp"]]
+    world.set_files("elsewhere", poster="posters/large.webp", poster_sizes=sizes)
+    settings.MEDIA_ROOT = tmp_path
+    for name in ("videos/lost.mp4", "posters/lost.webp", "videos/young.mp4", *NAMED):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x")
+        at = (now - timedelta(hours=23 if "young" in name else 25)).timestamp()
+        os.utime(path, (at, at))
     tasks = DBTaskResult.objects.count()
-    return {"jobs": jobs, "files": files, "tasks": tasks, "viewers": viewers}
+    found = {"jobs": jobs, "files": files, "tasks": tasks, "viewers": viewers}
+    return found | {"uploads": tmp_path}
+
+
+NAMED = ("videos/named.mp4", "posters/small.webp", "posters/large.webp", "of-somebody-else.txt")
+
+
+def uploads(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 def test_what_is_old_goes_and_what_is_not_stays(
@@ -118,6 +139,7 @@ def test_what_is_old_goes_and_what_is_not_stays(
     names = {path.name for path in old["files"].iterdir()}
     assert {csv.file, jsonl.file, "stray.csv"}.isdisjoint(names)
     assert {vtt.file, "young.part"} <= names
+    assert uploads(old["uploads"]) == {"videos/young.mp4", *NAMED}
 
 
 def test_a_dry_run_says_the_same_and_deletes_nothing(
@@ -125,7 +147,7 @@ def test_a_dry_run_says_the_same_and_deletes_nothing(
 ) -> None:
     def everything() -> list[int]:
         rows = [model.objects.count() for model in (Session, Job, Viewer)]
-        return [*rows, len(list(old["files"].iterdir()))]
+        return [*rows, len(list(old["files"].iterdir())), len(uploads(old["uploads"]))]
 
     before = everything()
     said = run(capsys, "--dry-run")
@@ -133,8 +155,38 @@ def test_a_dry_run_says_the_same_and_deletes_nothing(
     done = run(capsys)
     counts = [line.split()[0] for line in said.splitlines()]
     assert counts == [line.split()[0] for line in done.splitlines()]
-    assert counts == ["1", "1", "0", "2", "3", "1", "1"]
+    assert counts == ["1", "1", "0", "2", "3", "1", "1", "2"]
     assert {line.split()[0] for line in run(capsys).splitlines()} == {"0"}
+
+
+def test_uploads_stay_where_the_database_has_no_video_yet(
+    transactional_db: None, settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings.MEDIA_ROOT = tmp_path
+    (tmp_path / "videos").mkdir()
+    path = tmp_path / "videos" / "talk.mp4"
+    path.write_text("x")
+    os.utime(path, (0, 0))
+    assert "0 uploads that no video names" in run(capsys)
+    assert path.exists()
+
+
+def test_files_go_with_the_last_video_that_names_them(postgres_site: Site) -> None:
+    assert postgres_site.call(delete_both_with_their_file) == [True, True, False]
+
+
+def delete_both_with_their_file() -> list[bool]:
+    """Two videos that name one file; whether it is there at first, and after each deletion."""
+    video = Video(slug="first", title="1", source_file=ContentFile(b"x", "clip.mp4"))
+    video.save()
+    names = {"source_file": video.source_file.name, "poster_sizes": [[320, 180, "posters/x.webp"]]}
+    other = Video.objects.create(slug="second", title="2", **names)
+    path = Path(video.source_file.path)
+    there = [path.exists()]
+    for which in (video, other):
+        which.delete()
+        there.append(path.exists())
+    return there
 
 
 def test_comments_of_a_video_without_retention_are_kept(

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import transaction
 from django.test import Client
 from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
 from pytest_django.fixtures import Settings
 
+from comments.identity import Actor
 from comments.jobs import attempt
 from comments.jobs import posters as poster_jobs
 from comments.jobs.works import WORKS
@@ -144,6 +146,171 @@ def test_half_a_picture_is_not_shown_nor_tried_for_ever(media: Path) -> None:
     assert work().state == "done"
     video.refresh_from_db()
     assert [width for width, _url in video.poster_images] == [200]
+
+
+def stored(content: bytes, name: str = "p.jpg") -> Video:
+    """As an older version took it, which looked less closely."""
+    return Video.objects.create(slug="talk", title="T", poster=SimpleUploadedFile(name, content))
+
+
+def flat(size: tuple[int, int]) -> bytes:
+    file = io.BytesIO()
+    Image.new("1", size).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (flat((10, 20_000)), posters.TOO_LONG),
+        # Tags of the metadata that are not of the kind that they say: TypeError, struct.error.
+        (photo((40, 20)).replace(b"\0\1\0\1\0\2", b"\0\1\0\2\0\2"), posters.NO_IMAGE),
+        (photo((40, 20)).replace(b"\1\x0f\0\2", b"\1\0\0\2"), posters.NO_IMAGE),
+    ],
+)
+def test_what_no_poster_can_be_made_of_is_tried_once(
+    media: Path, content: bytes, problem: str
+) -> None:
+    video = stored(content)
+    job = work()
+    assert (job.state, job.problem) == ("failed", problem)
+    assert files(media) == [Path(str(video.poster.name)).name]
+    poster_jobs.request_missing()
+    assert not Job.objects.active().exists()
+
+
+@pytest.mark.parametrize("kind", ["poster", "source_file"])
+def test_an_upload_that_is_not_there_is_said_so_and_looked_for_once(
+    media: Path, settings: Settings, kind: str
+) -> None:
+    settings.FFMPEG = get_ffmpeg_exe()
+    video = Video(slug="talk", title="Talk")
+    setattr(video, kind, SimpleUploadedFile("p.mp4" if kind == "source_file" else "p.jpg", b"x"))
+    video.save()
+    (media / str(getattr(video, kind).name)).unlink()  # restored without the uploads
+    job = work()
+    assert (job.state, job.problem) == ("failed", posters.GONE)
+    poster_jobs.request_missing()
+    assert not Job.objects.active().exists()
+
+
+def test_who_saves_what_was_read_before_the_worker_came_undoes_no_poster(media: Path) -> None:
+    uploaded(photo((400, 200)))
+    earlier = Video.objects.get(slug="talk")
+    assert work().state == "done"
+    earlier.title = "Another title"
+    earlier.save()
+    video = Video.objects.get(slug="talk")
+    assert video.title == "Another title"
+    assert [width for width, _url in video.poster_images] == [200]
+    assert (media / str(video.poster.name)).exists()
+    assert not Job.objects.active().exists()
+    # A poster that was put in here is written, and so is that there is none any more.
+    earlier.poster = SimpleUploadedFile("p.jpg", photo((600, 300)))
+    earlier.save()
+    assert work().state == "done"
+    video.refresh_from_db()
+    assert [width for width, _url in video.poster_images] == [300]
+    video.poster = ""
+    video.save()
+    assert Video.objects.get(slug="talk").poster_images == []
+    assert files(media) == []
+
+
+# --- what becomes of the files --------------------------------------------------------------------
+
+
+def complete(slug: str) -> tuple[Video, list[str]]:
+    """A video with a file and a poster that is made, and all their addresses."""
+    video = Video(slug=slug, title=slug, poster=SimpleUploadedFile("p.jpg", photo((800, 400))))
+    video.source_file = SimpleUploadedFile("clip.mp4", CLIP_HEAD)
+    video.full_clean()
+    video.save()
+    assert work().state == "done"
+    video.refresh_from_db()
+    return video, [video.source_file.url, *(url for _width, url in video.poster_images)]
+
+
+def answers(addresses: list[str]) -> list[int]:
+    client, codes = Client(), []
+    for address in addresses:
+        response = client.get(address)
+        response.close()
+        codes.append(response.status_code)
+    return codes
+
+
+def test_nothing_of_a_deleted_video_is_served_any_more(media: Path, root: Actor) -> None:
+    _talk, addresses = complete("one")
+    _other, more = complete("two")
+    assert len(addresses) == 3
+    assert answers(addresses + more) == [200] * 6
+    with transaction.atomic():
+        Video.objects.all().delete()
+        transaction.set_rollback(True)
+    assert answers(addresses + more) == [200] * 6
+    assert root.user is not None
+    client = Client()
+    client.force_login(root.user)
+    chosen = list(Video.objects.filter(slug__in=["one", "two"]).values_list("pk", flat=True))
+    form = {"action": "delete_selected", "_selected_action": chosen, "post": "yes"}
+    assert client.post("/admin/videos/video/", form).status_code == 302
+    assert answers(addresses + more) == [404] * 6
+    assert files(media) == []
+
+
+def test_what_another_video_names_too_stays(media: Path) -> None:
+    video, addresses = complete("one")
+    copy = Video.objects.get(pk=video.pk)
+    copy.pk, copy.slug, copy._state.adding = None, "copy", True
+    copy.save()
+    video.delete()
+    smallest = str(video.poster_sizes[0][2])
+    assert Video.objects.clear_files([smallest]) == 0
+    assert answers(addresses) == [200] * 3
+    copy.delete()
+    assert files(media) == []
+
+
+def test_a_file_that_is_replaced_goes_once_the_new_one_is_kept(
+    media: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    video, addresses = complete("one")
+    with transaction.atomic():
+        video.source_file = SimpleUploadedFile("clip.mp4", CLIP_HEAD)
+        video.save()
+        transaction.set_rollback(True)
+    assert answers(addresses) == [200] * 3
+    video = Video.objects.get(pk=video.pk)
+    video.source_file = SimpleUploadedFile("clip.mp4", CLIP_HEAD)
+    video.save()
+    assert answers([*addresses, video.source_file.url]) == [404, 200, 200, 200]
+    # One that cannot be deleted is no mistake of who replaces it.
+    path = media / str(video.source_file.name)
+    path.unlink()
+    (path / "inside").mkdir(parents=True)
+    video.source_file = SimpleUploadedFile("clip.mp4", CLIP_HEAD)
+    video.save()
+    assert answers([video.source_file.url]) == [200]
+    assert f"videos/{path.name} is not deleted: OSError" in caplog.text
+
+
+def test_a_video_that_is_deleted_while_its_poster_is_made_leaves_no_image(
+    media: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    uploaded(photo((400, 200)))
+    make = posters.images
+
+    def slowly(content: bytes) -> Iterator[tuple[tuple[int, int], bytes]]:
+        Video.objects.all().delete()
+        return make(content)
+
+    monkeypatch.setattr(posters, "images", slowly)
+    [job] = Job.objects.filter(state="queued")
+    assert job.task_id is not None
+    attempt.run(job.pk, job.task_id, WORKS)
+    assert files(media) == []
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 def test_a_poster_that_is_replaced_meanwhile_is_not_shown(

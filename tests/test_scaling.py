@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from bench.scaling import Inputs, capacity, fan_out, sockets_of_a_process, storm, tables
-from comments import batches, fanout, stream
+from comments import batches, fanout, layer
 from tests.servers import ROOT
 
 INPUTS = Inputs()
@@ -17,7 +17,7 @@ def test_the_document_has_the_models_tables() -> None:
 
 def test_its_constants_are_those_of_the_program() -> None:
     assert INPUTS.poll == fanout.POLL_SECONDS
-    assert INPUTS.publish_at_most == stream.PUBLISH_SECONDS
+    assert INPUTS.publish_at_most == layer.LAYER_SECONDS
     assert INPUTS.connections == 20 + 1, "the pool, and the lock: streamsite/env.py, lifespan.py"
     assert INPUTS.opened_together == batches.AT_ONCE
     assert f"backlog = {INPUTS.backlog}" in (ROOT / "hypercorn.toml").read_text()

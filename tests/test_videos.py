@@ -1,6 +1,8 @@
 """Videos: their states and times, what may be uploaded or linked, and how files are served."""
 
 import io
+import struct
+import zlib
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,6 +27,14 @@ def picture(kind: str, size: tuple[int, int] = (64, 36)) -> bytes:
     found = io.BytesIO()
     Image.new("1" if kind == "PNG" else "RGB", size).save(found, kind)
     return found.getvalue()
+
+
+def picture_with_text() -> bytes:
+    """A PNG with more text in it than the library reads, as some programs write it."""
+    kind, text = b"zTXt", b"workflow\0\0" + zlib.compress(bytes(1_100_000))
+    check = struct.pack(">I", zlib.crc32(kind + text))
+    head, rest = picture("PNG")[:33], picture("PNG")[33:]
+    return head + struct.pack(">I", len(text)) + kind + text + check + rest
 
 
 # --- states ---------------------------------------------------------------------------------------
@@ -121,6 +131,10 @@ def test_a_poster_of_the_named_kind_is_taken(name: str, kind: str) -> None:
         ("p.png", picture("JPEG"), "not what its name says"),
         ("p.gif", picture("PNG"), "not what its name says"),
         ("p.png", picture("PNG")[:-20], "not a JPEG"),
+        ("p.png", picture_with_text(), "not a JPEG"),
+        ("p.png", picture("PNG").replace(b"\0\0\0\rIHDR", b"\0\0\0\2IHDR"), "not a JPEG"),
+        ("p.png", picture("PNG", (10, 16_384)), "more than 16,383 pixels wide or high"),
+        ("p.png", picture("PNG", (16_384, 10)), "more than 16,383 pixels wide or high"),
         ("p.png", picture("PNG", (9_000, 9_000)), "40 million pixels"),
         ("p.jpg", picture("JPEG") + bytes(5 * 1024 * 1024), "larger than 5 MB"),
     ],

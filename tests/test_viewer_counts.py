@@ -4,19 +4,23 @@ import asyncio
 import threading
 import time
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db import connection
+import pytest
+from django.db import connection, transaction
 from django.utils import timezone
 
-from comments import services
+from comments import services, threads, viewer_counts
 from comments.identity import Actor
 from comments.jobs import attempt
 from comments.jobs.works import WORKS
 from comments.models import Job, Stream, ViewerCount
 from comments.plots import Curve, Plot
 from comments.services.viewer_counts import record
+from comments.threads import READING, WAITING, in_database
 from comments.viewer_counts import ViewerCounts
 from tests import world
 from tests.client import Person
@@ -79,6 +83,58 @@ async def test_minutes_that_cannot_be_kept_are_lost_and_nothing_else_is(
         await asyncio.to_thread(wait_for, lambda: site.call(counted, slug), "a minute is kept")
     assert set(site.call(counted, slug)) == {1}
     assert not site.tracebacks
+
+
+@asynccontextmanager
+async def somebody_writes() -> AsyncIterator[None]:
+    """Nobody else can write to the database meanwhile: SQLite has one writer."""
+    begun, written = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with transaction.atomic():
+            begun.set()
+            written.wait(10)
+        connection.close()
+
+    writing = asyncio.ensure_future(asyncio.to_thread(write))
+    await asyncio.to_thread(begun.wait, 10)
+    try:
+        yield
+    finally:
+        written.set()
+        await writing
+
+
+async def test_minutes_that_wait_to_be_written_hold_back_nobody_who_reads(stream: Stream) -> None:
+    minutes = [(29_000_000 + number, {stream.pk: 7}) for number in range(READING._max_workers)]
+    async with somebody_writes():
+        keeping = [asyncio.ensure_future(viewer_counts.keep(minute)) for minute in minutes]
+        await asyncio.sleep(0)  # they have their places
+        async with asyncio.timeout(2):
+            assert await in_database(Stream.objects.count)() == 2
+        assert not any(kept.done() for kept in keeping)
+    await asyncio.gather(*keeping)
+    assert await in_database(counted)("talk") == [7] * len(minutes)
+
+
+async def test_a_minute_that_is_given_up_at_the_end_is_nobodys_action(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with somebody_writes():
+        keeping = asyncio.ensure_future(viewer_counts.keep((29_000_000, {stream.pk: 7})))
+        while not threads._under_way:
+            await asyncio.sleep(0)
+        with monkeypatch.context() as patch:
+            patch.setattr(threads, "_is_given_up", False)
+            patch.setattr(threads, "given_up", 0)
+            threads.give_up()
+            await keeping
+            assert threads.given_up == 0, "the exit code tells of people's actions"
+        assert "not kept: UnansweredError" in caplog.text
+    # Its thread may have it done all the same: until then the database is not left.
+    idle = threading.Barrier(WAITING._max_workers)
+    waits = [asyncio.wrap_future(WAITING.submit(idle.wait, 10)) for _ in range(idle.parties)]
+    await asyncio.gather(*waits)
 
 
 def test_processes_may_write_a_minute_together_and_the_greater_stays(site: Site) -> None:

@@ -55,6 +55,11 @@ def set_state(slug: str, state: str) -> None:
     video.save()
 
 
+def set_files(slug: str, **names: Any) -> None:
+    """As an upload and a worker would."""
+    Video.objects.filter(slug=slug).update(**names)
+
+
 def set_source(slug: str, url: str) -> None:
     Video.objects.filter(slug=slug).update(source_url=url)
 

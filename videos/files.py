@@ -9,10 +9,12 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.files.base import File
 from django.utils.translation import gettext as _
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 if TYPE_CHECKING:
     from videos.models import Video
+
+SOURCES, POSTERS = "videos", "posters"  # folders of MEDIA_ROOT
 
 VIDEO_TYPES = {
     "mp4": "video/mp4",
@@ -24,6 +26,7 @@ PLAYLIST_TYPES = {"m3u8": "application/vnd.apple.mpegurl"}
 POSTER_TYPES = {"jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 POSTER_MAX_BYTES = 5 * 1024 * 1024
 POSTER_MAX_PIXELS = 40_000_000  # a bomb of a few KB may unfold to gigabytes; 40 MP is 8K
+POSTER_MAX_SIDE = 16_383  # pixels; a WebP, which is made of it, has no more
 
 
 def extension(path: str) -> str:
@@ -32,11 +35,11 @@ def extension(path: str) -> str:
 
 def source_path(video: "Video", filename: str) -> str:
     """Where an uploaded video is stored: a random name, so that none is guessed or overwritten."""
-    return f"videos/{secrets.token_urlsafe(16)}.{extension(filename)}"
+    return f"{SOURCES}/{secrets.token_urlsafe(16)}.{extension(filename)}"
 
 
 def poster_path(video: "Video", filename: str) -> str:
-    return f"posters/{secrets.token_urlsafe(16)}.{extension(filename)}"
+    return f"{POSTERS}/{secrets.token_urlsafe(16)}.{extension(filename)}"
 
 
 def _is_new(file: "File[bytes]") -> bool:
@@ -79,8 +82,16 @@ def check_poster(file: "File[bytes]") -> None:
             found = Image.MIME[image.format or ""]
             if width * height > POSTER_MAX_PIXELS:
                 raise ValidationError(_("The poster has more than 40 million pixels."))
+            if max(width, height) > POSTER_MAX_SIDE:
+                raise ValidationError(_("The poster is more than 16,383 pixels wide or high."))
             image.verify()
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, KeyError):
+    except ValidationError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ValidationError(_("The poster has more than 40 million pixels.")) from None
+    except Exception:
+        # What is broken enough meets errors of every kind in the library (ValueError, struct.error,
+        # TypeError); none of them is ours.
         raise ValidationError(_("This is not a JPEG, PNG or WebP image.")) from None
     finally:
         file.seek(0)

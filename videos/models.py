@@ -1,12 +1,17 @@
 """A video and its three states. Knows nothing of comments."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Self
 
 from django.conf import settings
 from django.core.files.storage import default_storage
 from django.core.validators import FileExtensionValidator
-from django.db import models
-from django.db.models import Case, F, Q, Value, When
+from django.db import models, transaction
+from django.db.models import Case, F, Q, TextField, Value, When
+from django.db.models.functions import Cast
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -20,6 +25,11 @@ from videos.files import (
     poster_path,
     source_path,
 )
+
+logger = logging.getLogger(__name__)
+
+UPLOADS = ("source_file", "poster")
+MADE = ("poster_of", "poster_sizes")  # by a worker, of the poster or of the file
 
 
 class VideoQuerySet(models.QuerySet["Video"]):
@@ -43,6 +53,31 @@ class VideoQuerySet(models.QuerySet["Video"]):
         of_upload = ~Q(poster="") & ~Q(poster=F("poster_of"))
         of_video = Q(poster="") & ~Q(source_file="") & ~Q(source_file=F("poster_of"))
         return self.filter(of_upload | of_video if settings.FFMPEG else of_upload)
+
+    def file_names(self) -> set[str]:
+        """The names of all files that these rows name: uploads, and images made of them."""
+        names: set[str] = set()
+        rows = self.values_list("source_file", "poster", "poster_sizes")
+        for source_file, poster, sizes in rows:
+            names |= {source_file, poster, *(name for _width, _height, name in sizes)}
+        return names - {""}
+
+    def clear_files(self, names: Iterable[str]) -> int:
+        """Delete those of these files that no row names, and say how many; what cannot be deleted
+        is logged, and left to the housekeeping."""
+        wanted = set(names)
+        naming = Q(source_file__in=wanted) | Q(poster__in=wanted)
+        for name in wanted:
+            naming |= Q(sizes_text__contains=name)
+        rows = self.model.objects.alias(sizes_text=Cast("poster_sizes", TextField()))
+        gone = 0
+        for name in wanted - rows.filter(naming).file_names():
+            try:
+                default_storage.delete(name)
+                gone += 1
+            except Exception as error:
+                logger.warning("%s is not deleted: %s", name, type(error).__name__)
+        return gone
 
 
 class Video(models.Model):
@@ -105,6 +140,9 @@ class Video(models.Model):
 
     objects = VideoQuerySet.as_manager()
 
+    # The uploads as the row named them when it was last read or written here.
+    _named: Mapping[str, str] = MappingProxyType({})
+
     class Meta:
         verbose_name = _("video")
         verbose_name_plural = _("videos")
@@ -119,8 +157,13 @@ class Video(models.Model):
     def __str__(self) -> str:
         return self.title
 
-    def save(self, *args: object, **kwargs: object) -> None:
-        """Keep the times true to the state: live has a start, ended has both."""
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Keep the times true to the state: live has a start, ended has both.
+
+        What a worker has made of the poster is never written back from memory: it may have come,
+        and the upload have gone, since this was read. Files that are replaced are deleted after
+        the commit.
+        """
         if self.state in (self.State.LIVE, self.State.ENDED) and self.started_at is None:
             self.started_at = timezone.now()
         if self.state == self.State.ENDED and self.ended_at is None:
@@ -129,10 +172,45 @@ class Video(models.Model):
             self.ended_at = None
         if self.state == self.State.UPCOMING:
             self.started_at = None
-        super().save(*args, **kwargs)  # type: ignore[arg-type]
+        replaced: set[str] = set()
+        if not (self._state.adding or self.pk is None):
+            changed = {name for name in UPLOADS if self._is_changed(name)}
+            if changed:
+                replaced = Video.objects.filter(pk=self.pk).file_names()
+            if "poster" in changed:
+                self.poster_of, self.poster_sizes = "", []
+            if kwargs.get("update_fields") is None:
+                kept = self.get_deferred_fields() | {"id"}
+                kept |= set() if "poster" in changed else {"poster", *MADE}
+                names = [field.attname for field in self._meta.concrete_fields]
+                kwargs["update_fields"] = [name for name in names if name not in kept]
+        super().save(*args, **kwargs)
+        self._remember_uploads()
+        if replaced:
+            transaction.on_commit(partial(Video.objects.clear_files, replaced), robust=True)
 
     def get_absolute_url(self) -> str:
         return reverse("videos:detail", args=[self.slug])
+
+    @classmethod
+    def from_db(cls, *args: Any, **kwargs: Any) -> Self:
+        found = super().from_db(*args, **kwargs)
+        found._remember_uploads()
+        return found
+
+    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
+        super().refresh_from_db(*args, **kwargs)
+        self._remember_uploads()
+
+    def _remember_uploads(self) -> None:
+        self._named = {name: str(self.__dict__[name]) for name in UPLOADS if name in self.__dict__}
+
+    def _is_changed(self, name: str) -> bool:
+        """Whether another upload was put in here since the row was read, or none."""
+        if name not in self.__dict__:
+            return False  # not even read
+        file = getattr(self, name)
+        return not file._committed or str(file) != self._named.get(name)
 
     @property
     def is_live(self) -> bool:

@@ -5,6 +5,7 @@ what it holds besides the picture (where a phone took it, say) stays out of what
 """
 
 import io
+import logging
 import secrets
 import subprocess
 from collections.abc import Iterator
@@ -16,8 +17,10 @@ from django.core.files.storage import default_storage
 from django.utils.translation import gettext_noop
 from PIL import Image, ImageCms, ImageOps
 
-from videos.files import POSTER_MAX_PIXELS, VIDEO_TYPES, extension
+from videos.files import POSTER_MAX_PIXELS, POSTER_MAX_SIDE, POSTERS, VIDEO_TYPES, extension
 from videos.models import Video
+
+logger = logging.getLogger(__name__)
 
 WIDTHS = (320, 640, 1280, 1920)  # pixels; none is wider than the picture
 QUALITY = 80
@@ -29,6 +32,9 @@ DEMUXERS = {"video/mp4": "mov", "video/webm": "matroska", "video/ogg": "ogg"}
 
 NO_IMAGE = gettext_noop("This image cannot be read to its end. Upload another one.")
 TOO_LARGE = gettext_noop("This image has more than 40 million pixels. Upload a smaller one.")
+TOO_LONG = gettext_noop("This image is more than 16,383 pixels wide or high. Upload a smaller one.")
+GONE = gettext_noop("The uploaded file is not on the server any more. Upload it again.")
+UNREADABLE = gettext_noop("The uploaded file could not be read on the server. Upload it again.")
 NO_FRAME = gettext_noop("No picture could be taken from this video. Upload a poster.")
 
 
@@ -43,47 +49,71 @@ def make(video: Video) -> bool:
     Raises PosterError: what was there is then not tried again.
     """
     while wanted := video.poster_wanted:
-        made: list[tuple[int, int, str]] = []
         try:
-            if video.poster:
-                with video.poster.open("rb") as file:
-                    content = file.read()
-            else:
-                content = frame(Path(video.source_file.path))
-            made = [(*size, _store(size[0], webp)) for size, webp in images(content)]
+            # All of them before any is stored: where one fails, nothing is left behind.
+            found = list(images(_content(video)))
         except PosterError:
             if video.took_poster(wanted, poster=video.poster.name or "", sizes=[]):
                 raise
             video.refresh_from_db()  # another was uploaded meanwhile
             continue
-        finished = video.took_poster(wanted, poster=made[-1][2], sizes=made)
-        stale = [wanted] if video.poster else []
-        stale += [name for _width, _height, name in video.poster_sizes]
-        video.refresh_from_db()
-        # Another was uploaded meanwhile: these are of no use, and it is that one's turn.
-        for name in stale if finished else [name for _width, _height, name in made]:
-            default_storage.delete(name)
-        if finished:
+        made = _stored(found)
+        names = [name for _width, _height, name in made]
+        if video.took_poster(wanted, poster=names[-1], sizes=made):
+            stale = [name for _width, _height, name in video.poster_sizes]
+            Video.objects.clear_files([wanted, *stale])
             return True
+        # Another was uploaded meanwhile: these are of no use, and it is that one's turn.
+        Video.objects.clear_files(names)
+        video.refresh_from_db()
     return False
+
+
+def _content(video: Video) -> bytes:
+    """What the video's poster is made of, as the file of a picture. Raises PosterError."""
+    try:
+        if not video.poster:
+            return frame(Path(video.source_file.path))
+        with video.poster.open("rb") as file:
+            content: bytes = file.read()
+            return content
+    except PosterError:
+        raise
+    except FileNotFoundError:
+        # The database was restored without the uploads, say.
+        raise PosterError(GONE) from None
+    except Exception as error:
+        logger.warning("an upload cannot be read: %s", type(error).__name__)
+        raise PosterError(UNREADABLE) from None
 
 
 def images(content: bytes) -> Iterator[tuple[tuple[int, int], bytes]]:
     """The sizes of a picture, the smallest first: (width, height) and a WebP of pixels alone.
 
-    Upright as its metadata has it, in sRGB, of an animation the first picture.
+    Upright as its metadata has it, in sRGB, of an animation the first picture. Raises PosterError,
+    and nothing else: what fails in another way would be tried again for ever.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=["JPEG", "PNG", "WEBP"]) as opened:
-            # Before anything is unfolded: a few KB may become gigabytes.
-            if opened.width * opened.height > POSTER_MAX_PIXELS:
-                raise PosterError(TOO_LARGE)
-            opened.draft("RGB", (2 * WIDTHS[-1], 2 * WIDTHS[-1]))  # a JPEG is decoded smaller
-            picture = _in_srgb(ImageOps.exif_transpose(opened))
+        yield from _images(content)
+    except PosterError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise PosterError(TOO_LARGE) from None
-    except (OSError, SyntaxError, ValueError):
+    except Exception as error:
+        # A broken file meets errors of every kind in the library, struct.error and TypeError too.
+        logger.info("no poster could be made: %s", type(error).__name__)
         raise PosterError(NO_IMAGE) from None
+
+
+def _images(content: bytes) -> Iterator[tuple[tuple[int, int], bytes]]:
+    with Image.open(io.BytesIO(content), formats=["JPEG", "PNG", "WEBP"]) as opened:
+        # Before anything is unfolded: a few KB may become gigabytes.
+        if opened.width * opened.height > POSTER_MAX_PIXELS:
+            raise PosterError(TOO_LARGE)
+        if max(opened.size) > POSTER_MAX_SIDE:
+            raise PosterError(TOO_LONG)
+        opened.draft("RGB", (2 * WIDTHS[-1], 2 * WIDTHS[-1]))  # a JPEG is decoded smaller
+        picture = _in_srgb(ImageOps.exif_transpose(opened))
     widest = min(picture.width, WIDTHS[-1])
     for width in sorted({*(width for width in WIDTHS if width < widest), widest}):
         size = (width, max(1, round(picture.height * width / picture.width)))
@@ -113,9 +143,10 @@ def _in_srgb(picture: Image.Image) -> Image.Image:
 
 
 def frame(path: Path) -> bytes:
-    """A picture from a video file, as PNG. Raises PosterError."""
+    """A picture from a video file, as PNG. Raises PosterError, and FileNotFoundError."""
     if settings.FFMPEG is None:
         raise PosterError(NO_FRAME)
+    path.stat()
     demuxer = DEMUXERS[VIDEO_TYPES[extension(path.name)]]
     for at in (FRAME_AT, 0.0):  # from its beginning, where it is shorter than that
         command = [
@@ -135,7 +166,14 @@ def frame(path: Path) -> bytes:
     raise PosterError(NO_FRAME)
 
 
-def _store(width: int, webp: bytes) -> str:
-    """Keep one image under a new random name: nothing in it leads to the upload."""
-    name = f"posters/{secrets.token_urlsafe(16)}-{width}.webp"
-    return default_storage.save(name, ContentFile(webp))
+def _stored(found: list[tuple[tuple[int, int], bytes]]) -> list[tuple[int, int, str]]:
+    """Keep the images under new random names: nothing in them leads to the upload."""
+    made: list[tuple[int, int, str]] = []
+    try:
+        for (width, height), webp in found:
+            name = f"{POSTERS}/{secrets.token_urlsafe(16)}-{width}.webp"
+            made.append((width, height, default_storage.save(name, ContentFile(webp))))
+    except OSError:  # the disk may be full, which is not the picture's fault
+        Video.objects.clear_files([name for _width, _height, name in made])
+        raise
+    return made

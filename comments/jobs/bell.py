@@ -5,7 +5,6 @@ a message finds the state by the next look (comments/desk_socket.py). Without Re
 another process than the server, and every message is missed.
 """
 
-import asyncio
 import logging
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,10 +14,8 @@ from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.db import transaction
 
+from comments.layer import bounded
 from comments.models import Job
-from comments.stream import PUBLISH_SECONDS
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +76,4 @@ def _ring(job: Job) -> None:
 async def _send(group: str, message: dict[str, Any]) -> None:
     layer = get_channel_layer()
     assert layer is not None, "settings.CHANNEL_LAYERS has a default"
-    try:
-        async with asyncio.timeout(PUBLISH_SECONDS):
-            await layer.group_send(group, message)
-    except Exception as error:
-        logger.warning("%s: not told: %s", group, type(error).__name__)
+    await bounded(layer.group_send(group, message), f"{group}: not told", logging.WARNING)

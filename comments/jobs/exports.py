@@ -20,8 +20,8 @@ CUE_SECONDS = 5  # that a comment stands in WebVTT, which knows no end of it
 COLUMNS = (
     "number", "posted_at", "seconds", "author", "name", "badge", "state", "removed_by", "body",
 )  # fmt: skip
-# What a spreadsheet takes for a formula (OWASP, "CSV injection").
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+# What a spreadsheet takes for a formula (OWASP, "CSV injection"), the full-width forms too.
+FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
 type Row = dict[str, Any]
 
@@ -78,13 +78,18 @@ def json_lines(attempt: Attempt) -> tuple[None, str]:
 
 
 def web_vtt(attempt: Attempt) -> tuple[None, str]:
-    """What everybody could read at its moment: no removed comment, none from before the start."""
+    """What everybody could read at its moment: no removed comment, none from before the start.
+    None begins before the one in front of it."""
 
     def write(file: TextIO) -> None:
         file.write("WEBVTT\n")
+        last = 0.0
         for row in rows(attempt):
             if row["state"] == Comment.State.VISIBLE and row["seconds"] is not None:
-                file.write(cue(row))
+                # Cues stand in the order of their begin. Comments have the clock of the process
+                # that took them, which may be behind another's, or set back.
+                last = max(last, row["seconds"])
+                file.write(cue(row | {"seconds": last}))
 
     return _written(attempt, write, "vtt")
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import batched
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from django_tasks_db.models import DBTaskResult
 
 from comments.models import Comment, Job, Stream, ViewerCount
 from comments.services.retention import forget_viewers, purge, silent_viewers
+from videos.leftovers import lost_uploads
+from videos.models import Video
 
 PIECE = 1000  # rows in one transaction
+UPLOADS_PIECE = 100  # files in one query for who still names them
 JOBS_KEPT = timedelta(
     days=30
 )  # finished ones, and their tasks; a report stays while it is the last
@@ -25,6 +29,8 @@ JOBS_KEPT = timedelta(
 # ends; a day more than it lasts, so that no page is open in it any more.
 VIEWERS_KEPT = timedelta(seconds=settings.SESSION_COOKIE_AGE, days=1)
 STRAY_AFTER = timedelta(hours=1)  # that a file nobody knows may still be one that is being written
+
+UPLOADS_KEPT = timedelta(days=1)  # that a file of no video may still be one that is being saved
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,8 @@ def parts() -> Iterator[Part]:
     yield Part("tasks that ended long ago", tasks.count(), partial(_rows, tasks))
     strays = list(_strays(now))
     yield Part("files that belong to no job", len(strays), partial(_unlink, strays))
+    lost_files = list(lost_uploads(now - UPLOADS_KEPT))
+    yield Part("uploads that no video names", len(lost_files), partial(_clear, lost_files))
 
 
 def _rows(rows: QuerySet[Any]) -> Iterator[int]:
@@ -116,3 +124,8 @@ def _unlink(paths: list[Path]) -> Iterator[int]:
     for path in paths:
         path.unlink(missing_ok=True)
         yield 1
+
+
+def _clear(names: list[str]) -> Iterator[int]:
+    for piece in batched(names, UPLOADS_PIECE, strict=False):
+        yield Video.objects.clear_files(piece)

@@ -13,8 +13,8 @@ class Command(BaseCommand):
     help = (
         "Clear away what is old: sessions that have ended, viewers who never wrote, comments and "
         "counts of viewers past their video's retention, files of exports that have expired, jobs "
-        "and tasks that ended long ago. Run it once a day; it can be ended at any moment, and "
-        "goes on the next time."
+        "and tasks that ended long ago, uploads that no video names. Run it once a day; it can "
+        "be ended at any moment, and goes on the next time."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
