@@ -139,7 +139,6 @@ panel.addEventListener("rows:changed", () => {
     else select(row);
   }
   showActed();
-  clearPill();
   if (isOpen()) place();
   if (button.isConnected) return;
   button.hidden = true; // its row has left the page
@@ -218,6 +217,7 @@ menu.addEventListener("keydown", (event) => {
 });
 
 // Of the stream or of the page. It is told late: of scrolling before the menu opened, too.
+panel.addEventListener("pill:changed", clearPill);
 scroller.addEventListener("scroll", clearPill, { passive: true });
 document.addEventListener(
   "scroll",

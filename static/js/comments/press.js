@@ -42,16 +42,14 @@ list.addEventListener("pointerdown", (event) => {
   hold("finger");
 });
 
-// Of a scrolling finger the pointer is cancelled at once, and its touch ends when it has gone.
-document.addEventListener("pointerup", () => press && letGo(CLICK_WITHIN));
-document.addEventListener("pointercancel", ({ pointerType }) => {
-  press = null;
-  if (pointerType === "pen") letGo(CLICK_WITHIN);
-});
+/** The finger has gone. From a long press no click comes. */
+const lift = () => letGo(press && !press.isMeant ? AGAIN_WITHIN : CLICK_WITHIN);
+
+// Of a finger that scrolls the pointer is cancelled at once, and its touch ends when it has gone.
+document.addEventListener("pointerup", () => press && lift());
+document.addEventListener("pointercancel", ({ pointerType }) => pointerType === "pen" && lift());
 for (const end of ["touchend", "touchcancel"]) {
-  document.addEventListener(end, ({ touches }) => touches.length || letGo(CLICK_WITHIN), {
-    passive: true,
-  });
+  document.addEventListener(end, ({ touches }) => touches.length || lift(), { passive: true });
 }
 
 // Before the links, the buttons and the rows themselves.

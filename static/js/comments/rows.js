@@ -89,6 +89,7 @@ function showPill() {
   // Not while a finger is down: it would come between the finger and the row.
   pill.hidden = unread === 0 || holders.has("finger");
   if (unread) pill.textContent = `↓ ${say(unread === 1 ? "newOne" : "newMany", unread)}`;
+  panel.dispatchEvent(new CustomEvent("pill:changed"));
 }
 
 function setFloor(number, more) {
