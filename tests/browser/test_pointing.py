@@ -219,12 +219,13 @@ def test_a_finger_hits_the_comment_that_stood_under_it_or_none(
     finger = her.context.new_cdp_session(her.page)
     undo = her.row(25).get_by_role("button", name="undo").bounding_box()
     body = her.row(25).locator(".comment-body").bounding_box()
-    assert undo and body
+    assert undo is not None
+    assert body is not None
     her.page.locator("#comments").evaluate(STREAMS)
     expect(her.row(45)).to_be_attached()
     for box in (body, undo):
         at = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
-        # What has only just come under it is not hit. But from its touch on the stream stands still.
+        # What has only just come under it is not hit. From its touch on the stream stands still.
         finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [at]})
         pressed = her.page.evaluate(UNDER, [at["x"], at["y"]])
         assert pressed
@@ -258,7 +259,8 @@ def test_after_what_a_finger_has_done_the_stream_goes_on(
         expect(ann.page.locator("#new-comments")).to_be_visible()
         pill = ann.page.locator("#new-comments").bounding_box()
         row = ann.row(number).bounding_box()
-        assert pill and row
+        assert pill is not None
+        assert row is not None
         assert pill["y"] + pill["height"] <= row["y"], "the pill hides what is acted on"
         ann.menu.get_by_role("menuitem", name="Remove").tap()
         expect(ann.page.locator("#announce")).to_have_text("Removed.")
@@ -271,9 +273,7 @@ def test_after_what_a_finger_has_done_the_stream_goes_on(
 def test_a_comment_that_grows_by_what_is_done_to_it_is_whole_in_view(
     enter: Enter, site: Site, slug: str
 ) -> None:
-    site.call(
-        past.write_as, slug, [("Somebody", "who says what takes one line") for _ in range(40)]
-    )
+    site.call(past.write_as, slug, [("Somebody", "who says what takes one line")] * 40)
     mona = enter("mona", **WIDE).open(slug)
     mona.stream.focus()
     for _ in range(30):
