@@ -107,6 +107,7 @@ def test_before_scripts_run_the_newest_comment_is_in_view_and_stays_where_it_is(
         ann.page.route("**/js/comments/main*", lambda route: held.append(route))  # noqa: B023
         ann.page.goto(f"{ann.origin}/videos/{slug}/", wait_until="commit")
         eventually(lambda: held, lambda: "the script is asked for", ann.page)  # noqa: B023
+        expect(ann.row_of("comment 60")).to_be_in_viewport(ratio=1)
         ann.stream.evaluate("(stream, top) => { stream.scrollTop += top; }", scrolled)
         expect(ann.row_of(newest)).to_be_in_viewport(ratio=1)
         before = ann.top_of(newest)
