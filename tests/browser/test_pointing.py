@@ -221,6 +221,16 @@ def test_a_finger_hits_the_comment_that_stood_under_it_or_none(
     body = her.row(25).locator(".comment-body").bounding_box()
     assert undo is not None
     assert body is not None
+    # A finger that slips was no tap.
+    at = {"x": body["x"] + 5, "y": body["y"] + 5}
+    for kind, points in (
+        ("touchStart", [at]),
+        ("touchMove", [at | {"x": at["x"] + 13}]),
+        ("touchEnd", []),
+    ):
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    aims(her)
+    expect(her.page.locator(".is-selected")).to_have_count(0)
     her.page.locator("#comments").evaluate(STREAMS)
     expect(her.row(45)).to_be_attached()
     for box in (body, undo):
