@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, Playwright, expect
+from playwright.sync_api import Browser, Locator, Page, Playwright, Route, expect
 
 from tests import world
 from tests.browser import past
@@ -100,6 +100,25 @@ def test_without_scripts_the_newest_comment_is_in_view(
     expect(plain.page.locator(".composer-dot")).to_be_hidden()
 
 
+def test_before_scripts_run_the_newest_comment_is_in_view_and_stays_where_it_is(
+    enter: Enter, site: Site, slug: str
+) -> None:
+    site.call(past.write, slug, 60)
+    for newest, scrolled in (("comment 60", 0), ("comment 45", -300)):
+        ann = enter(**PHONE)
+        held: list[Route] = []
+        ann.page.route("**/js/comments/main*", lambda route: held.append(route))  # noqa: B023
+        ann.page.goto(f"{ann.origin}/videos/{slug}/", wait_until="commit")
+        eventually(lambda: held, lambda: "the script is asked for", ann.page)  # noqa: B023
+        expect(ann.row_of("comment 60")).to_be_in_viewport(ratio=1)
+        ann.stream.evaluate("(stream, top) => { stream.scrollTop += top; }", scrolled)
+        expect(ann.row_of(newest)).to_be_in_viewport(ratio=1)
+        before = ann.top_of(newest)
+        held[0].continue_()
+        ann.is_live()
+        assert ann.top_of(newest) == pytest.approx(before, abs=0.5)
+
+
 # --- without a mouse ------------------------------------------------------------------------------
 
 FOCUS = """() => {
@@ -137,12 +156,17 @@ def tabs_to(visitor: Visitor, target: str, key: str = "Tab") -> list[str]:
 def test_with_the_keyboard_alone_one_comments_reads_and_removes(
     enter: Enter, site: Site, slug: str
 ) -> None:
-    site.call(past.write, slug, 60)
+    site.call(past.write, slug, 20)
+    site.call(past.write_as, slug, [("Linda", "see https://example.org/a")])
+    site.call(past.write, slug, 40, 21)
     ann = enter().open(slug)
     keyboard = ann.page.keyboard
     stops = tabs_to(ann, "body")
-    assert stops[0] == "Skip to the content"
-    assert "older" in stops or "stream" in stops
+    assert stops[:2] == ["Skip to the content", "To the comment box"]
+    # Nothing on the way scrolls the stream from its end.
+    assert stops[-3:] == ["stream", "rename-open", "body"]
+    ann.is_at_the_bottom()
+    assert ann.numbers == list(range(12, 62))
 
     keyboard.type("one line")
     keyboard.press("Shift+Enter")
@@ -171,6 +195,11 @@ def test_with_the_keyboard_alone_one_comments_reads_and_removes(
         keyboard.press("ArrowUp")
     expect(ann.row_of("comment 30")).to_be_in_viewport(ratio=1)
     expect(ann.row_of("comment 30")).to_have_class(re.compile("is-selected"))
+    # Who has gone up is offered what is older, and a chosen comment's links.
+    expect(ann.page.locator("#older")).to_have_attribute("tabindex", "0")
+    for key in [*"kkkkkkkkkk", "Tab", "Tab"]:
+        keyboard.press(key)
+    assert focus(ann)["words"] == "https://example.org/a"
 
 
 def test_the_menu_is_opened_walked_and_left_by_keys(enter: Enter, slug: str) -> None:
@@ -183,6 +212,10 @@ def test_the_menu_is_opened_walked_and_left_by_keys(enter: Enter, slug: str) -> 
     keyboard.press("Enter")
     item = mona.menu.get_by_role("menuitem", name="Remove")
     expect(item).to_be_focused()
+    expect(item).to_have_attribute("aria-keyshortcuts", "d")
+    expect(item.locator("kbd")).to_have_text("d")
+    expect(mona.menu.get_by_text("next, previous")).to_be_visible()
+    expect(mona.stream).to_have_accessible_description(re.compile("^Keys: j .* d to remove it"))
     assert focus(mona)["visible"]
     for key in ("ArrowDown", "ArrowUp"):
         keyboard.press(key)
@@ -233,7 +266,9 @@ def test_the_focus_is_kept_when_the_last_older_page_takes_its_link_away(
 def test_a_name_is_changed_by_keys(enter: Enter, slug: str) -> None:
     ann = enter().open(slug)
     keyboard = ann.page.keyboard
-    ann.box.focus()
+    for key in ("Tab", "Tab", "Enter"):  # the second link is "To the comment box"
+        keyboard.press(key)
+    expect(ann.box).to_be_focused()
     tabs_to(ann, "rename-open", "Shift+Tab")
     keyboard.press("Enter")
     expect(ann.page.get_by_label("Your name")).to_be_focused()
@@ -324,6 +359,11 @@ def test_in_large_type_everything_is_in_view_still(
     ann = enter(browser=in_large_type, **screen)
     everything_is_in_view(ann)
     assert ann.page.evaluate("() => getComputedStyle(document.documentElement).fontSize") == "32px"
+    if screen is PHONE:
+        ann.box.blur()
+        assert ann.page.locator(".watch-title").evaluate("title => title.clientWidth") > 320
+        is_cut = "since => since.scrollWidth > since.clientWidth"
+        assert not ann.page.locator(".video-since").evaluate(is_cut)
 
 
 def test_a_wide_window_at_twice_its_size_loses_nothing(enter: Enter) -> None:
@@ -335,6 +375,11 @@ def test_a_wide_window_at_twice_its_size_loses_nothing(enter: Enter) -> None:
             is_whole_in_view(ann.page.locator(selector))
         for name in ("Upcoming", "Sign in"):
             is_whole_in_view(ann.page.get_by_role("link", name=name))
+    # At four times its size the page scrolls, and comments have room still.
+    for width, height in ((360, 215), (427, 240), (1280, 256)):
+        ann.page.set_viewport_size({"width": width, "height": height})
+        assert room_for_comments(ann) >= 140
+        fits_its_screen(ann.page)
 
 
 # A window of which a keyboard covers the lower part, as Safari on iOS has it: no browser here has.

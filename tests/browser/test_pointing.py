@@ -40,7 +40,13 @@ def leaves_by_mouse(visitor: Visitor) -> None:
     visitor.page.mouse.move(5, 300)
 
 
+def aims(visitor: Visitor) -> None:
+    """Look where a comment stands for as long as people do before they touch it."""
+    visitor.page.wait_for_timeout(350)
+
+
 def opens_by_touch(visitor: Visitor, number: int) -> None:
+    aims(visitor)
     visitor.row(number).locator(".comment-body").tap()
     visitor.menu_button.tap()
 
@@ -195,6 +201,100 @@ GROWS = """(list, count) => {
         list.append(row);
     }
 }"""
+
+
+# Without end, faster than anybody aims.
+STREAMS = f"list => {{ setInterval(() => ({GROWS})(list, 1), 50); }}"
+
+AT_THE_END = "at => at.scrollHeight - at.scrollTop - at.clientHeight < 2"
+UNDER = "([x, y]) => document.elementFromPoint(x, y).closest('li')?.id"
+
+
+def test_a_finger_hits_the_comment_that_stood_under_it_or_none(
+    enter: Enter, site: Site, slug: str, mona: Person
+) -> None:
+    site.call(past.write, slug, 25)
+    mona.act(slug, "remove", number="25")
+    her = enter("mona", **PHONE).open(slug)
+    finger = her.context.new_cdp_session(her.page)
+    undo = her.row(25).get_by_role("button", name="undo").bounding_box()
+    body = her.row(25).locator(".comment-body").bounding_box()
+    assert undo is not None
+    assert body is not None
+    # A finger that slips was no tap.
+    at = {"x": body["x"] + 5, "y": body["y"] + 5}
+    for kind, points in (
+        ("touchStart", [at]),
+        ("touchMove", [at | {"x": at["x"] + 13}]),
+        ("touchEnd", []),
+    ):
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    aims(her)
+    expect(her.page.locator(".is-selected")).to_have_count(0)
+    her.page.locator("#comments").evaluate(STREAMS)
+    expect(her.row(45)).to_be_attached()
+    for box in (body, undo):
+        at = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+        # What has only just come under it is not hit. From its touch on the stream stands still.
+        finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [at]})
+        pressed = her.page.evaluate(UNDER, [at["x"], at["y"]])
+        assert pressed
+        last = her.numbers[-1]
+        expect(her.row(last + 4)).to_be_attached()
+        assert her.page.evaluate(UNDER, [at["x"], at["y"]]) == pressed
+        finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        aims(her)
+        expect(her.page.locator(".is-selected")).to_have_count(0)
+        expect(her.notice).to_be_hidden()
+        # So the second time it hits.
+        her.page.touchscreen.tap(at["x"], at["y"])
+        if box is undo:
+            expect(her.notice).to_have_text("There is no such comment.")
+        else:
+            expect(her.page.locator(".is-selected")).to_have_attribute("id", pressed)
+        her.page.locator(".watch-title").tap()
+        expect(her.page.locator(".is-selected")).to_have_count(0)
+        eventually(lambda: her.stream.evaluate(AT_THE_END), lambda: "it goes on", her.page)
+
+
+def test_after_what_a_finger_has_done_the_stream_goes_on(
+    enter: Enter, site: Site, slug: str, ben: Person
+) -> None:
+    site.call(past.write, slug, 25)
+    for account in ("", "mona"):
+        ann = enter(account, **PHONE).open(slug)
+        number = ann.says(f"mine, {account or 'viewer'}")
+        opens_by_touch(ann, number)
+        ben.say(slug, "meanwhile")
+        expect(ann.page.locator("#new-comments")).to_be_visible()
+        pill = ann.page.locator("#new-comments").bounding_box()
+        row = ann.row(number).bounding_box()
+        assert pill is not None
+        assert row is not None
+        assert pill["y"] + pill["height"] <= row["y"], "the pill hides what is acted on"
+        ann.menu.get_by_role("menuitem", name="Remove").tap()
+        expect(ann.page.locator("#announce")).to_have_text("Removed.")
+        expect(ann.row(number).locator(".comment-removal")).to_have_count(1 if account else 0)
+        expect(ann.page.locator(".is-selected")).to_have_count(0)
+        expect(ann.page.locator("#new-comments")).to_be_hidden()
+        ann.is_at_the_bottom()
+
+
+def test_a_comment_that_grows_by_what_is_done_to_it_is_whole_in_view(
+    enter: Enter, site: Site, slug: str
+) -> None:
+    site.call(past.write_as, slug, [("Somebody", "who says what takes one line")] * 40)
+    mona = enter("mona", **WIDE).open(slug)
+    mona.stream.focus()
+    for _ in range(30):
+        mona.page.keyboard.press("k")
+    row = mona.row(11)
+    expect(row).to_have_class(SELECTED)
+    before = row.evaluate("row => row.offsetHeight")
+    mona.page.keyboard.press("d")
+    expect(row.locator(".comment-removal")).to_be_visible()
+    assert row.evaluate("row => row.offsetHeight") > before
+    expect(row).to_be_in_viewport(ratio=1)
 
 
 def test_a_list_held_by_a_forgotten_mouse_does_not_grow_without_end(

@@ -237,6 +237,44 @@ def test_comments_read_back_page_by_page_without_scripts(
     assert seen == list(range(1, 121))
 
 
+GROWS = """(list, count) => {
+    for (let left = count; left; left -= 1) {
+        const row = list.lastElementChild.cloneNode(true);
+        row.dataset.number = Number(row.dataset.number) + 1;
+        row.id = `c-${row.dataset.number}`;
+        list.append(row);
+    }
+}"""
+
+LISTENS = """said => {
+    window.said = [];
+    new MutationObserver(() => window.said.push(said.textContent))
+        .observe(said, { childList: true });
+}"""
+
+
+def test_a_busy_stream_is_announced_ever_less_often(enter: Enter, site: Site, slug: str) -> None:
+    site.call(past.write, slug, 1)
+    ann = enter()
+    clock = ann.page.clock
+    clock.install()
+    ann.open(slug)
+    comments = ann.page.locator("#comments")
+    ann.page.locator("#announce").evaluate(LISTENS)
+    for _ in range(16):  # 80 s, 2 comments/s
+        comments.evaluate(GROWS, 10)
+        clock.run_for(5_000)
+    said = ann.page.evaluate("window.said")
+    assert said[0] == "10 new comments"
+    # 5, 15, 35 and 75 s after the page came.
+    assert len(said) in (4, 5), said
+    # After a quiet minute each is read again.
+    clock.run_for(200_000)
+    comments.evaluate(GROWS, 1)
+    clock.run_for(5_500)
+    assert ann.page.evaluate("window.said.at(-1)") == "Past Writer: comment 1"
+
+
 def test_a_link_to_a_comment_shows_it_marked(enter: Enter, site: Site, slug: str) -> None:
     site.call(past.write, slug, 50)
     ann = enter()

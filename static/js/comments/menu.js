@@ -4,19 +4,24 @@
 
 import { tell, tellRefusal } from "./notice.js";
 import { request } from "./outbox.js";
-import { hold, isStaff, read, release, rowOf, textOf } from "./rows.js";
+import { rowMeant } from "./press.js";
+import { hold, isStaff, read, release, rowOf, setStops, showWhole, textOf } from "./rows.js";
 import { say } from "./words.js";
 
 const LINE = 20; // px of a comment that are in view at the least when keys act on it
+const UNDO_WITHIN = 2000; // ms for which the stream stands still after what a finger did
 
 const panel = document.getElementById("panel");
 const scroller = document.getElementById("stream");
 const list = document.getElementById("comments");
 const button = document.getElementById("row-menu-button");
 const menu = document.getElementById("row-menu");
+const pill = document.getElementById("new-comments");
 
 let selected = 0; // number of the comment that the button stands at, and the keys act on
 let pointing = ""; // what points at it, and so holds the stream: "mouse", "touch" or "keys"
+let acted = null; // what this page did last: the comment's number, and its state before
+let timer = 0; // until the stream goes on after what a finger did
 let mouse = { clientX: -1, clientY: -1 }; // where it moved last
 let placedAt = 0; // px: where the button stood when the menu was put there
 
@@ -36,6 +41,7 @@ function act(action, number) {
   const row = rowOf(number);
   if (!row || !ALLOWED[action](row)) return;
   const seen = row.dataset.change;
+  acted = { number, seen };
   request(
     { action, number },
     {
@@ -64,26 +70,53 @@ function act(action, number) {
 
 // --- the comment that is pointed at -----------------------------------------------------------
 
+function unmark() {
+  const row = rowOf(selected);
+  if (!row) return;
+  row.classList.remove("is-selected");
+  setStops(row, false);
+}
+
 function select(row) {
-  rowOf(selected)?.classList.remove("is-selected");
+  unmark();
   selected = Number(row.dataset.number);
   row.classList.add("is-selected");
+  setStops(row, true);
   const any = offersActions(row);
   button.hidden = !any;
   // Moving it again under a press would lose the click.
   if (any && button.parentElement !== row) row.append(button);
+  clearPill();
 }
 
 function deselect() {
-  rowOf(selected)?.classList.remove("is-selected");
+  unmark();
   selected = 0;
   button.hidden = true;
+  clearPill();
+}
+
+/** The pill gives way to the selected comment, which stays where it is: it is pointed at. */
+function clearPill() {
+  pill.classList.remove("is-up");
+  const row = rowOf(selected);
+  if (!row || pill.hidden) return;
+  const { bottom } = row.getBoundingClientRect();
+  pill.classList.toggle("is-up", bottom > pill.getBoundingClientRect().top);
 }
 
 function point(row, by) {
+  clearTimeout(timer);
   select(row);
   pointing = by;
-  hold();
+  hold("selection");
+}
+
+/** A finger has done what it came for. It stays nowhere, so the stream goes on by itself. */
+function leaveSoon() {
+  if (pointing !== "touch") return;
+  clearTimeout(timer);
+  timer = setTimeout(leave, UNDO_WITHIN);
 }
 
 /** Nobody points at a comment any more: the stream goes on. */
@@ -91,16 +124,26 @@ function leave({ isKept = false } = {}) {
   if (isOpen()) return;
   pointing = "";
   if (!isKept) deselect();
-  release();
+  release("selection");
+}
+
+/** What was acted on is shown as it is now, which may take more lines. */
+function showActed() {
+  const row = acted && rowOf(acted.number);
+  if (!row || row.dataset.change === acted.seen) return;
+  acted = null;
+  if (!row.hidden && isInView(row)) showWhole(row);
 }
 
 // A new state replaces its row, and with it the selection and the button.
 panel.addEventListener("rows:changed", () => {
   const row = rowOf(selected);
   if (row && !row.classList.contains("is-selected")) {
-    select(row);
     close(); // what it offers is another thing now
+    if (row.hidden) leave();
+    else select(row);
   }
+  showActed();
   if (isOpen()) place();
   if (button.isConnected) return;
   button.hidden = true; // its row has left the page
@@ -111,14 +154,17 @@ panel.addEventListener("rows:changed", () => {
 // --- the menu ---------------------------------------------------------------------------------
 
 function items() {
-  return [...menu.children].filter((item) => !item.hidden);
+  return [...menu.querySelectorAll("[data-action]:not([hidden])")];
 }
 
 function open() {
   const row = rowOf(selected);
   if (!row) return;
-  hold();
-  for (const item of menu.children) item.hidden = !ALLOWED[item.dataset.action](row);
+  clearTimeout(timer);
+  hold("selection");
+  for (const item of menu.querySelectorAll("[data-action]")) {
+    item.hidden = !ALLOWED[item.dataset.action](row);
+  }
   menu.showPopover();
   place();
   button.setAttribute("aria-expanded", "true");
@@ -160,6 +206,7 @@ menu.addEventListener("click", (event) => {
   if (!item) return;
   act(item.dataset.action, selected);
   close();
+  leaveSoon();
 });
 
 menu.addEventListener("keydown", (event) => {
@@ -175,6 +222,8 @@ menu.addEventListener("keydown", (event) => {
 });
 
 // Of the stream or of the page. It is told late: of scrolling before the menu opened, too.
+panel.addEventListener("pill:changed", clearPill);
+scroller.addEventListener("scroll", clearPill, { passive: true });
 document.addEventListener(
   "scroll",
   () => isOpen() && Math.abs(button.getBoundingClientRect().top - placedAt) > 1 && close(),
@@ -207,11 +256,12 @@ list.addEventListener("click", (event) => {
   const undo = event.target.closest("[data-undo]");
   if (undo) {
     act("restore", Number(undo.dataset.undo));
+    leaveSoon();
     // The button goes with the row's state, and would take the focus with it.
     scroller.focus({ preventScroll: true });
     return;
   }
-  const row = event.target.closest("li");
+  const row = rowMeant(event);
   if (!row || event.target.closest("a")) return;
   if (offersActions(row)) point(row, event.pointerType === "mouse" ? "mouse" : "touch");
   else leave();
@@ -232,7 +282,7 @@ function show(row) {
   if (row === shown().at(-1)) {
     select(row);
     pointing = "";
-    release();
+    release("selection");
   } else {
     point(row, "keys");
   }

@@ -12,7 +12,10 @@ const STEP = 50; // waiting rows that come into the list when its reader has rea
 const WAITING_AT_MOST = 1000; // rows that wait; of more, the oldest come with an older page
 const WINDOW = 50; // comments that a reset brings at the least, where there are so many
 const NEAR = 48; // px from the bottom that still count as being at it
-const ANNOUNCE_EVERY = 5000; // ms between announcements to screen readers
+const ANNOUNCE_EVERY = 5000; // ms between announcements to screen readers, at first
+const ANNOUNCE_WHEN_BUSY = 60_000; // ms between them at the most; each of a busy stream doubles it
+const QUIET = 60_000; // ms without a busy announcement, after which it is as at first
+const READ_AT_MOST = 2; // comments that are read out; more make it a busy stream, and are counted
 
 const panel = document.getElementById("panel");
 const scroller = document.getElementById("stream");
@@ -36,7 +39,7 @@ let floor = 0;
 let newest = 0;
 let unread = 0;
 let following = true; // the reader is at the bottom, and wants to stay there
-let held = false; // the reader was at the bottom, until a comment there is acted on
+const holders = new Set(); // what keeps a reader who was at the bottom from following
 let underway = null; // while an older page is on its way: states that overtook it, by number
 let top = 0; // where the stream was scrolled to last
 let unannounced = [];
@@ -48,24 +51,36 @@ let hasGap = false; // some that waited were dropped: what is left does not join
 /** Go to the newest comment and stay there. */
 export function toBottom() {
   following = true;
-  held = false;
+  holders.clear();
   unread = 0;
   showPill();
   showAllWaiting();
   scroller.scrollTop = scroller.scrollHeight;
   prune();
+  offerOlder();
 }
 
-/** Stand still while a comment is acted on: what arrives is counted, not followed. */
-export function hold() {
-  if (!following) return;
+/** Whether the stream moves by itself, to the newest. */
+export const isFollowing = () => following;
+
+/** Stand still for `who` ("finger", "selection"): what arrives is counted, not followed. */
+export function hold(who) {
+  if (!following && !holders.size) return;
   following = false;
-  held = true;
+  holders.add(who);
 }
 
-/** Follow again, where `hold` has stopped it. */
-export function release() {
-  if (held) toBottom();
+/** Follow again, where `hold` has stopped it and nobody else does. */
+export function release(who) {
+  if (!holders.delete(who)) return;
+  if (holders.size) showPill();
+  else toBottom();
+}
+
+/** Have a row wholly in view. That is no reading back: who followed goes on to. */
+export function showWhole(row) {
+  row.scrollIntoView({ block: "nearest" });
+  top = scroller.scrollTop;
 }
 
 /** The row of a comment, if this page shows it. */
@@ -75,8 +90,10 @@ export const rowOf = (number) => document.getElementById(`c-${number}`);
 export const firstNumber = () => (list.firstElementChild ? numberOf(list.firstElementChild) : 0);
 
 function showPill() {
-  pill.hidden = unread === 0;
+  // Not while a finger is down: it would come between the finger and the row.
+  pill.hidden = unread === 0 || holders.has("finger");
   if (unread) pill.textContent = `↓ ${say(unread === 1 ? "newOne" : "newMany", unread)}`;
+  panel.dispatchEvent(new CustomEvent("pill:changed"));
 }
 
 function setFloor(number, more) {
@@ -85,6 +102,12 @@ function setFloor(number, more) {
   if (!more && document.activeElement === older) scroller.focus({ preventScroll: true });
   older.hidden = !more;
   if (more) older.href = older.href.replace(/before=\d*/, `before=${number}`);
+}
+
+/** Where the stream follows and Tab would scroll it away from its end, the link is left out. */
+function offerOlder() {
+  const isAtTheEnd = following || holders.size > 0;
+  older.tabIndex = isAtTheEnd && scroller.scrollHeight > scroller.clientHeight ? -1 : 0;
 }
 
 const finished = new WeakSet();
@@ -104,9 +127,16 @@ function finish(row) {
       undo.className = "link-button";
       undo.dataset.undo = row.dataset.number;
       undo.textContent = say("undo");
+      undo.setAttribute("aria-keyshortcuts", "u");
       removal.append(" · ", undo);
     }
   }
+  setStops(row, false);
+}
+
+/** Whether Tab stops within a row. Only in the selected one: others would scroll the stream away. */
+export function setStops(row, areOn) {
+  for (const stop of row.querySelectorAll("a, [data-undo]")) stop.tabIndex = areOn ? 0 : -1;
 }
 
 function arrived(row) {
@@ -197,6 +227,7 @@ new MutationObserver((records) => {
   prune();
   if (following) scroller.scrollTop = scroller.scrollHeight;
   showPill();
+  offerOlder();
   panel.dispatchEvent(new CustomEvent("rows:changed"));
 }).observe(list, { childList: true });
 
@@ -252,10 +283,12 @@ async function loadOlder() {
       return newer ? overtaken : document.adoptNode(row);
     });
     const before = scroller.scrollHeight - scroller.scrollTop;
-    following = held = false;
+    following = false;
+    holders.clear();
     setFloor(Number(rows[0]?.dataset.number ?? firstNumber()), source.dataset.older !== "");
     list.prepend(...rows);
     scroller.scrollTop = scroller.scrollHeight - before;
+    offerOlder();
     older.textContent = olderWords;
     older.classList.remove("is-failed");
   } catch {
@@ -286,14 +319,16 @@ scroller.addEventListener(
   () => {
     const isNear = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR;
     // Only scrolling up leaves the end: a notice that takes room below does not.
-    if (isNear && !held) {
+    if (isNear && !holders.size) {
       if (!waiting.size) following = true;
       else if (hasGap) toBottom();
       else showNextWaiting();
     } else if (!isNear && scroller.scrollTop < top) {
-      following = held = false;
+      following = false;
+      holders.clear();
     }
     top = scroller.scrollTop;
+    offerOlder();
     if (isNear && !waiting.size && unread) {
       unread = 0;
       showPill();
@@ -323,13 +358,25 @@ export function read(sentence) {
 
 // --- screen readers, and how many watch --------------------------------------------------------
 
-setInterval(() => {
-  const isHere = (row) => row.isConnected || waiting.get(numberOf(row)) === row;
+let every = ANNOUNCE_EVERY;
+let quietFor = 0; // ms
+
+/** Say what is new. In a busy stream that is ever the same sentence: it is said ever less often. */
+function announceNew() {
+  // Also what has left a busy page by its age.
+  const isHere = (row) =>
+    row.isConnected || waiting.get(numberOf(row)) === row || numberOf(row) < floor;
   const rows = unannounced.filter((row) => isHere(row) && !isMine(row));
   unannounced = [];
+  const isBusy = rows.length > READ_AT_MOST;
+  quietFor = isBusy ? 0 : quietFor + every;
+  if (isBusy) every = Math.min(2 * every, ANNOUNCE_WHEN_BUSY);
+  else if (quietFor >= QUIET) every = ANNOUNCE_EVERY;
+  setTimeout(announceNew, every);
   if (!rows.length || document.hidden) return;
-  read(rows.length <= 2 ? rows.map(textOf).join(". ") : say("newMany", rows.length));
-}, ANNOUNCE_EVERY);
+  read(isBusy ? say("newMany", rows.length) : rows.map(textOf).join(". "));
+}
+setTimeout(announceNew, every);
 
 new MutationObserver(() => {
   const count = watching.querySelector("data");
@@ -338,6 +385,9 @@ new MutationObserver(() => {
 
 // --- the page as it came ---------------------------------------------------------------------
 
+// Until here the stream began at its foot, by CSS, and was scrolled from there.
+const fromFoot = -scroller.scrollTop; // px
+scroller.classList.add("is-run");
 for (const row of list.children) {
   finish(row);
   newest = Math.max(newest, numberOf(row));
@@ -348,6 +398,9 @@ if (named && list.contains(named)) {
   following = false;
   named.scrollIntoView({ block: "center" });
   named.classList.add("is-named");
-} else {
+} else if (fromFoot < NEAR) {
   toBottom();
+} else {
+  following = false;
+  scroller.scrollTop = scroller.scrollHeight - scroller.clientHeight - fromFoot;
 }
