@@ -132,6 +132,10 @@ class Visitor:
 
     # --- what a person does -----------------------------------------------------------------------
 
+    def aims(self) -> None:
+        """Look where a comment stands for as long as people do before they touch it."""
+        self.page.wait_for_timeout(350)
+
     def sees(self, body: str) -> Locator:
         row = self.row_of(body)
         expect(row).to_be_visible()

@@ -40,13 +40,8 @@ def leaves_by_mouse(visitor: Visitor) -> None:
     visitor.page.mouse.move(5, 300)
 
 
-def aims(visitor: Visitor) -> None:
-    """Look where a comment stands for as long as people do before they touch it."""
-    visitor.page.wait_for_timeout(350)
-
-
 def opens_by_touch(visitor: Visitor, number: int) -> None:
-    aims(visitor)
+    visitor.aims()
     visitor.row(number).locator(".comment-body").tap()
     visitor.menu_button.tap()
 
@@ -229,7 +224,7 @@ def test_a_finger_hits_the_comment_that_stood_under_it_or_none(
         ("touchEnd", []),
     ):
         finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-    aims(her)
+    her.aims()
     expect(her.page.locator(".is-selected")).to_have_count(0)
     her.page.locator("#comments").evaluate(STREAMS)
     expect(her.row(45)).to_be_attached()
@@ -243,7 +238,7 @@ def test_a_finger_hits_the_comment_that_stood_under_it_or_none(
         expect(her.row(last + 4)).to_be_attached()
         assert her.page.evaluate(UNDER, [at["x"], at["y"]]) == pressed
         finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-        aims(her)
+        her.aims()
         expect(her.page.locator(".is-selected")).to_have_count(0)
         expect(her.notice).to_be_hidden()
         # So the second time it hits.

@@ -64,12 +64,14 @@ def restores_by_keyboard(moderator: Visitor, number: int) -> None:
 
 
 def removes_by_touch(moderator: Visitor, number: int) -> None:
+    moderator.aims()
     moderator.row(number).tap()
     moderator.menu_button.tap()
     moderator.menu.get_by_role("menuitem", name="Remove").tap()
 
 
 def restores_by_touch(moderator: Visitor, number: int) -> None:
+    moderator.aims()
     moderator.row(number).get_by_role("button", name="undo").tap()
 
 

@@ -39,7 +39,8 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, address)])
         certificate = self._sign(name, key.public_key(), address)
-        path = self._folder / f"{self.path.stem}-{address}.pem"
+        # Each its own: a server that was given one has it until it ends.
+        path = self._folder / f"{self.path.stem}-{certificate.serial_number:x}.pem"
         path.write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM,
