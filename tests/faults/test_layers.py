@@ -38,7 +38,7 @@ def test_the_core_layer_also_when_redis_comes_back_empty(
     ):
         report = carry_out(replace(plan, name=f"core layer: {plan.name}"), site)
         show(report)
-        assert report.holds, report
+        assert report.holds, str(report)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_two_redis_servers_with_a_password_share_the_videos(
         plan = replace(brief(plans.BASELINE.shortly(seconds=1)), name=f"two Redis servers, {n}")
         report = carry_out(plan, site)
         show(report)
-        assert report.holds, report
+        assert report.holds, str(report)
 
 
 # --- TLS ----------------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ def test_redis_is_reached_by_tls_and_only_with_the_right_certificate(
         plan = replace(brief(plans.BASELINE.shortly(seconds=1)), worst=worst, bound=bound)
         report = carry_out(replace(plan, name=f"TLS: {name}"), site)
         show(report)
-        assert report.holds, report
+        assert report.holds, str(report)
         assert not report.tried_again, report
 
     trial("baseline")
@@ -208,7 +208,7 @@ def test_sentinels_new_master_is_followed(
     def trial(plan: Plan, name: str) -> None:
         report = carry_out(replace(brief(plan), name=f"Sentinel: {name}"), site)
         show(report)
-        assert report.holds, report
+        assert report.holds, str(report)
 
     baseline = plans.BASELINE.shortly(seconds=1)
     trial(baseline, "baseline")

@@ -47,7 +47,7 @@ def test_every_page_ends_as_the_database_is(
 ) -> None:
     report = carry_out(plan, fault_site)
     show(report)
-    assert report.holds, report
+    assert report.holds, str(report)
 
 
 # Nothing is said while nobody can write: that must not count as a dead link.
@@ -60,5 +60,5 @@ def test_a_busy_sqlite_is_waited_for_and_then_refused(
 ) -> None:
     report = carry_out(replace(plan, manner=PATIENT), make_fault_site())
     show(report)
-    assert report.holds, report
+    assert report.holds, str(report)
     assert bool(report.tried_again) == (plan.name == plans.LOCKED.name)

@@ -56,4 +56,4 @@ def test_published_after_the_commit_failing_transactions_cost_nothing(
 ) -> None:
     report = run(make_fault_site, FAILING, "failing")
     assert report.tried_again > 0
-    assert report.holds, report
+    assert report.holds, str(report)
