@@ -163,7 +163,9 @@ class Visitor:
 
     def is_at_the_bottom(self) -> None:
         script = "at => at.scrollHeight - at.scrollTop - at.clientHeight < 2"
-        assert self.stream.evaluate(script), "the stream is not at its end"
+        eventually(
+            lambda: self.stream.evaluate(script), lambda: "the stream is not at its end", self.page
+        )
 
     def top_of(self, body: str) -> float:
         """Where in the window a comment stands, to the fraction of a pixel."""

@@ -189,9 +189,9 @@ def test_after_a_long_absence_the_page_shows_the_latest_and_reads_back(
     line.mend()
     ann.sees("comment 525")
     was_not_reloaded(ann)
-    # The latest 50, where the server had read on by then; else what was missed, pruned to 200.
+    # The latest 50, where the server had read on by then; else what was missed, pruned to some 200.
     first = ann.numbers[0]
-    assert first in {476, 326}
+    assert first == 476 or 200 <= 526 - first <= 220
     assert ann.numbers == list(range(first, 526))
     ann.is_at_the_bottom()
     expect(ann.page.locator("#new-comments")).to_be_hidden()
