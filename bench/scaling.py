@@ -24,7 +24,7 @@ class Inputs:
 
     # --- of this product
     write: float = 12e-6  # CPU per frame and socket, the kernel's part with it (bench: 10 to 16)
-    connect: float = 470e-6  # CPU per socket that opens (bench)
+    connect: float = 385e-6  # CPU per socket that opens (bench)
     page: float = 8.1e-3  # per page of a video with 50 comments (bench)
     post: float = 1.5e-3  # CPU of the process per comment, 50 a second, each alone (measured)
     posts_of_a_video: float = 3000.0  # comments a second that one video takes (bench; its row)
