@@ -157,9 +157,12 @@ def test_admin_is_at_its_own_path_and_everything_leads_there(site: Site, rita: s
     add = "videos/video/add/"
     assert Person(site).signed_in(rita).request("POST", f"{ADMIN}{add}", body).status != 413
     # Announced only: the answer does not wait for what it refuses, and ends the connection.
-    said = {"Content_Length": str(len(body))}
-    assert Person(site).signed_in(rita).request("POST", f"/admin/{add}", **said).status == 413
-    assert alice.request("POST", f"{ADMIN}{add}", **said).status == 413
+    length = str(len(body))
+    assert (
+        Person(site).signed_in(rita).request("POST", f"/admin/{add}", Content_Length=length).status
+        == 413
+    )
+    assert alice.request("POST", f"{ADMIN}{add}", Content_Length=length).status == 413
 
 
 # --- the other policies ---------------------------------------------------------------------------
