@@ -72,9 +72,6 @@ class Link:
     def is_ending(self) -> bool:
         return self.tab.seat is not self.seat
 
-    def abort(self) -> None:
-        self.tab.seat = None
-
 
 class Tab:
     """A page, and its socket while it has one."""
