@@ -91,12 +91,19 @@ class JsonFormatter(Safe):
 
 class RedisInOneLine(logging.Filter):
     """channels-redis shows each failure to come back to Redis with a traceback of all tries; that
-    Redis is away is no mistake of ours, and the last error's text says why."""
+    Redis is away is no mistake of ours, and the last error's text says why.
+
+    Who subscribes and who listens share a connection there. Where both connect it anew in the
+    same moment, asyncio's streams refuse the second (RuntimeError), or one finds it cut again by
+    the other (AttributeError): they try once more, as after an error of Redis.
+    """
+
+    EXPECTED = (RedisError, RuntimeError, AttributeError)
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, RedisError):
-            record.msg, record.args = "Redis is away: %s", (error,)
+        if isinstance(error, self.EXPECTED):
+            record.msg, record.args = "Redis is away: %s: %s", (type(error).__name__, error)
             record.levelno, record.levelname = logging.WARNING, "WARNING"
             record.exc_info = None
         return True

@@ -1,5 +1,6 @@
 """The log: a line is a line whatever people send, and gives away nothing of theirs or ours."""
 
+import asyncio
 import json
 import logging
 import re
@@ -8,6 +9,7 @@ import uuid
 from typing import Any
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from comments.batches import InBatches
 from comments.hub import Hub
@@ -180,3 +182,27 @@ def test_a_line_is_bounded(form: Any) -> None:
     context.forget()
     assert len(form().format(record("x" * 1_000_000))) < MESSAGE_AT_MOST + 300
     assert len(form().format(record("x", error="y" * 1_000_000))) < 25_000
+
+
+async def test_redis_is_away_in_one_line_whatever_of_it_the_listener_meets(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As channels-redis logs it: also where who subscribes connects in the same moment."""
+    listener = logging.getLogger("channels_redis.pubsub")
+    shared = asyncio.StreamReader()
+    first = asyncio.create_task(shared.readline())
+    await asyncio.sleep(0)  # it waits for its line now
+    for error in (RedisConnectionError("cut"), None, ValueError("a mistake")):
+        try:
+            if error:
+                raise error
+            await shared.readline()
+        except Exception:
+            listener.exception("Unexpected exception in receive task")
+    first.cancel()
+    away, raced, mistaken = caplog.records
+    assert away.getMessage() == "Redis is away: ConnectionError: cut"
+    assert re.match("Redis is away: RuntimeError: read.* called while another", raced.getMessage())
+    assert not away.exc_info
+    assert not raced.exc_info
+    assert mistaken.exc_info, "what nobody expects is shown whole"
