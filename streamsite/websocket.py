@@ -6,7 +6,8 @@
 - LiveStream: one message to many sockets is framed anew for each, through several coroutines;
   `write` takes a Frame that was made once. Hypercorn's ping is one sleeping task per socket, which
   outlives the socket by up to the ping's interval, and nobody looks for the pong; a peer that
-  stops reading is never dropped.
+  stops reading is never dropped. An application that sends to a peer who is gone, with many of its
+  messages still to read, never wakes up again, and neither does what it holds.
 
 There is no setting for any. They can go when Hypercorn takes an extension by its configuration,
 offers a way to send one frame to many, checks pongs, and bounds `drain()`.
@@ -170,7 +171,13 @@ class LiveStream(WSStream):
         async def with_peer(scope: Any, receive: Any, send: Any, *asgi: Any) -> None:
             self.transport = self._own_transport()
             scope["extensions"]["streamsite.peer"] = self
-            await app(scope, receive, send, *asgi)
+            try:
+                await app(scope, receive, send, *asgi)
+            finally:
+                # Nobody reads any more; who waits to be heard goes on, too.
+                queue = self._unbounded_queue()
+                while not queue.empty():
+                    queue.get_nowait()
 
         super().__init__(with_peer, *args, **kwargs)  # type: ignore[arg-type]
         # Where frames may be written: from the handshake, which its peer may not live to see, until
@@ -191,6 +198,8 @@ class LiveStream(WSStream):
         elif isinstance(event, StreamClosed):
             self.open_to = None
             self.live.pop(self, None)
+            if self.app_put is not None:
+                self._unbounded_queue()
         elif isinstance(event, Request):
             event = replace(event, headers=[h for h in event.headers if is_readable(*h)])
         was_closed = self.closed or isinstance(event, StreamClosed)
@@ -198,6 +207,14 @@ class LiveStream(WSStream):
         if self.closed and not was_closed and self.app_put is not None:
             # Refused for what came. Nobody would tell the application, which has begun.
             await self.app_put({"type": "websocket.disconnect", "code": 1006})
+
+    def _unbounded_queue(self) -> asyncio.Queue[Any]:
+        """What waits for the application, with room for the news that its peer has left. It may be
+        the application itself that meets this, in a send, with ten messages of the peer's still
+        before it: it would wait for ever for room that only it can make."""
+        queue: asyncio.Queue[Any] = self.app_put.__self__  # type: ignore[union-attr]
+        queue._maxsize = 0  # type: ignore[attr-defined]
+        return queue
 
     def is_pong(self, data: bytes) -> bool:
         """Whether this is a pong for PING, whole and by itself (masked, so of six bytes), that came

@@ -417,7 +417,8 @@ async def restart_in_turn(trial: Trial) -> None:
             took = time.monotonic() - started
             slowest = max(slowest, took)
             if code != 0 or took > 10:
-                trial.crowd.wrong(f"a server ended with {code} after {took:.1f} s")
+                why = trial.site.log(number).splitlines()[-1]
+                trial.crowd.wrong(f"a server ended with {code} after {took:.1f} s: {why}")
             await asyncio.to_thread(trial.site.restart, number)
         trial.struck()
     trial.report.noted = f"slowest end {slowest:.1f} s"

@@ -1,12 +1,17 @@
 """Peers that come and go, drip, say nothing, or are too many; and a process that must end."""
 
 import asyncio
+import json
 import signal
+import struct
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from socket import SO_LINGER, SOL_SOCKET, create_connection
 
+import psycopg
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -14,8 +19,10 @@ from tests.client import Person
 from tests.conftest import MakeSite
 from tests.faults import peers
 from tests.faults.conftest import MakeFaultSite
+from tests.faults.truth import waits_for_a_lock
+from tests.faults.viewers import handshake
 from tests.figures import scrape
-from tests.servers import Databases, Site
+from tests.servers import Databases, Site, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +73,33 @@ def test_a_thousand_sockets_that_come_and_go_leave_nothing(make_fault_site: Make
         asyncio.run(peers.overflow(server.port))
     assert opened >= 500
     assert peers.back_at_the_start(site, before) == []
+
+
+def test_who_leaves_with_much_unread_while_an_action_waits_leaves_nothing(
+    make_fault_site: MakeFaultSite,
+) -> None:
+    """The answer to the action finds the peer gone, and as many of its messages unread as the
+    server keeps: whoever answers must not wait until they are read, as that is its own part."""
+    site = make_fault_site(backend="postgres")
+    person = Person(site).open(slug := site.video())
+    url, port = site.variables["DATABASE_URL"], site.servers[0].port
+    frames = b""
+    for n in range(30):
+        post = json.dumps({"action": "post", "body": f"no. {n}", "key": str(uuid.uuid4())}).encode()
+        frames += bytes([0x81, 0x80 | len(post)]) + bytes(4) + post
+    with create_connection(("127.0.0.1", port), 10) as peer, psycopg.connect(url) as holder:
+        query = "SELECT FROM comments_viewer WHERE handle = %s FOR UPDATE"
+        assert holder.execute(query, [person.me]).rowcount == 1
+        path, cookie = f"/ws/videos/{slug}/?cursor=", person.cookie_header
+        peer.sendall(handshake(port, path, address=person.address, cookie=cookie))
+        assert b" 101 " in peer.recv(4096)
+        peer.sendall(frames)
+        wait_for(lambda: waits_for_a_lock(url), "the first action waits")
+        assert site.state()["kinds"]["_handle"] == 1, "an application of its own"
+        peer.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))  # with a reset
+        peer.close()
+    wait_for(lambda: "_handle" not in site.state()["kinds"], "its application ends")
+    assert site.state()["connections"] == 0
 
 
 async def test_sockets_over_the_caps_are_told_and_cost_nothing(make_site: MakeSite) -> None:
