@@ -153,10 +153,18 @@ def failing_poll() -> None:
     Hub.tick = fail_in_the_first  # type: ignore[method-assign]
 
 
+def staying() -> None:
+    """Whose peer has left waits on, as if the news never came."""
+    from comments.sockets import Socket
+
+    Socket.websocket_disconnect = lambda self, _message: asyncio.sleep(3600)
+
+
 SABOTAGE = {
     "gaps": without_gap_detection,
     "keys": without_unique_keys,
     "early": publishing_before_the_commit,
     "failing": failing_transactions,
     "poll": failing_poll,
+    "staying": staying,
 }

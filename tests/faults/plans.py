@@ -27,6 +27,9 @@ from tests.faults.viewers import BROWSER, HURRIED, Door, Manner
 from tests.servers import Databases, Postgres, Site, wait_for
 
 SHIM = "tests.faults.shim"
+# Seconds after all have left that a server may still work for one: a call of the database that is
+# given up, the handshake of closing that is cut.
+GONE_AT_MOST = 30.0
 UNLIMITED = {"RATE_VIEWER": "off", "RATE_ADDRESS": "off", "SOCKETS_PER_SESSION": "off"}
 
 
@@ -156,7 +159,20 @@ async def _carry_out(plan: Plan, site: FaultSite, seed: int) -> Report:
         await crowd.leave()
         for proxy in trial.proxies:
             await proxy.stop()
+    if left := await asyncio.to_thread(left_behind, site):
+        crowd.wrong(left)
     return report
+
+
+def left_behind(site: FaultSite) -> str:
+    """Which servers still work for a socket or a request long after all have left; empty: none."""
+    deadline = time.monotonic() + GONE_AT_MOST
+    while True:
+        kinds = [site.state(number)["kinds"] for number in range(len(site.servers))]
+        working = [f"{n}: {held['_handle']}" for n, held in enumerate(kinds) if "_handle" in held]
+        if not working or time.monotonic() > deadline:
+            return f"applications left behind, by server: {working}" if working else ""
+        time.sleep(0.2)
 
 
 async def _strike(plan: Plan, trial: Trial) -> None:

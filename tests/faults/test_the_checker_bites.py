@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from tests.faults import plans, truth
 from tests.faults.conftest import MakeFaultSite
 from tests.faults.crowd import Report
@@ -49,6 +51,14 @@ def saw_what_is_not_stored(report: Report) -> bool:
     now, is missing; or somebody tried to remove it."""
     signs = ("not stored", "was reset", "refused: not_found")
     return report.lost > 0 or any(sign in line for line in report.wrong for sign in signs)
+
+
+def test_sockets_that_outlive_their_peers_are_told(
+    make_fault_site: MakeFaultSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plans, "GONE_AT_MOST", 3.0)
+    report = run(make_fault_site, FAILING, "staying")
+    assert any("applications left behind" in line for line in report.wrong), report
 
 
 def test_published_after_the_commit_failing_transactions_cost_nothing(
