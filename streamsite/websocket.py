@@ -166,18 +166,20 @@ class LiveStream(WSStream):
     looking: "asyncio.Task[None] | None" = None
     shares_connection = False  # with other streams (streamsite/http2.py)
     transport: "asyncio.WriteTransport | None" = None
+    inbox: asyncio.Queue[Any] | None = None  # what waits for the application
 
     def __init__(self, app: Any, *args: Any, **kwargs: Any) -> None:
         async def with_peer(scope: Any, receive: Any, send: Any, *asgi: Any) -> None:
             self.transport = self._own_transport()
             scope["extensions"]["streamsite.peer"] = self
+            self.inbox = self.app_put.__self__  # type: ignore[union-attr]
             try:
                 await app(scope, receive, send, *asgi)
             finally:
                 # Nobody reads any more; who waits to be heard goes on, too.
-                queue = self._unbounded_queue()
-                while not queue.empty():
-                    queue.get_nowait()
+                self.app_put = _unheard
+                while not self.inbox.empty():
+                    self.inbox.get_nowait()
 
         super().__init__(with_peer, *args, **kwargs)  # type: ignore[arg-type]
         # Where frames may be written: from the handshake, which its peer may not live to see, until
@@ -198,8 +200,11 @@ class LiveStream(WSStream):
         elif isinstance(event, StreamClosed):
             self.open_to = None
             self.live.pop(self, None)
-            if self.app_put is not None:
-                self._unbounded_queue()
+            if self.inbox is not None:
+                # Room for the news. It may be the application itself that meets this, in a send,
+                # with ten messages of the peer's still to read: it would wait for ever for room
+                # that only it can make.
+                self.inbox._maxsize = 0  # type: ignore[attr-defined]
         elif isinstance(event, Request):
             event = replace(event, headers=[h for h in event.headers if is_readable(*h)])
         was_closed = self.closed or isinstance(event, StreamClosed)
@@ -207,14 +212,6 @@ class LiveStream(WSStream):
         if self.closed and not was_closed and self.app_put is not None:
             # Refused for what came. Nobody would tell the application, which has begun.
             await self.app_put({"type": "websocket.disconnect", "code": 1006})
-
-    def _unbounded_queue(self) -> asyncio.Queue[Any]:
-        """What waits for the application, with room for the news that its peer has left. It may be
-        the application itself that meets this, in a send, with ten messages of the peer's still
-        before it: it would wait for ever for room that only it can make."""
-        queue: asyncio.Queue[Any] = self.app_put.__self__  # type: ignore[union-attr]
-        queue._maxsize = 0  # type: ignore[attr-defined]
-        return queue
 
     def is_pong(self, data: bytes) -> bool:
         """Whether this is a pong for PING, whole and by itself (masked, so of six bytes), that came
@@ -322,6 +319,10 @@ class LiveStream(WSStream):
         if self.reading.is_seen:
             self.heard = now
         return stalls
+
+
+async def _unheard(message: Any) -> None:
+    """For the application, which has ended."""
 
 
 async def _look_at_all() -> None:
