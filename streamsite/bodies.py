@@ -6,6 +6,7 @@ waits for it for as long as it drips; and it waits for ever for a client to take
 
 import asyncio
 import re
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -22,6 +23,7 @@ GRACE_SECONDS = 10.0
 LEAST_RATE = 4 * 1024  # bytes a second, on average after the grace: an upload over a poor line
 MOST_BYTES = 1024 * 1024  # far more than the longest form of a page
 POSTER_AND_FIELDS = 8 * 1024 * 1024
+PAST_SECONDS = 10.0  # for which the rest of a body that was refused is read past
 UPLOADS_AT_ONCE = 4  # of more than MOST_BYTES: each is on the disk before Django looks at it
 # Pieces of an answer are 64 KiB at most. Who takes that slowly is usually cut before, by what its
 # kernel takes (streamsite/peers.py); streams of HTTP/2 stand still on connections that do not.
@@ -59,7 +61,7 @@ class BoundedBodies:
         if refusal is None and self.uploads >= UPLOADS_AT_ONCE:
             refusal = TOO_MANY
         if refusal:
-            await refuse(send, *refusal)
+            await refuse(scope, receive, send, *refusal)
             return
         self.uploads += 1
         try:
@@ -102,7 +104,7 @@ class BoundedBodies:
             await self.app(scope, bounded_receive, bounded_send)
         except TooLargeError:
             if not answered:
-                await refuse(send, *TOO_LARGE)
+                await refuse(scope, receive, send, *TOO_LARGE)
 
 
 async def why_refused(scope: dict[str, Any], announced: int) -> tuple[int, bytes] | None:
@@ -138,9 +140,25 @@ def announced_bytes(scope: dict[str, Any]) -> int:
     return 0
 
 
-async def refuse(send: Any, status: int, sentence: bytes) -> None:
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
+async def refuse(
+    scope: dict[str, Any], receive: Any, send: Any, status: int, sentence: bytes
+) -> None:
+    """Answer, then read past what still comes. A connection that is closed with something unread
+    is reset, and its peer, which still sends, may never see the answer. A stream of HTTP/2 is
+    closed by itself.
+    """
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(sentence)).encode()),
+        (b"connection", b"close"),
+    ]
     if status == 503:
         headers.append((b"retry-after", b"60"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": sentence})
+    await send({"type": "http.response.body", "body": sentence, "more_body": True})
+    if scope["http_version"] != "2":
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PAST_SECONDS):
+                while (await receive()).get("more_body"):
+                    pass
+    await send({"type": "http.response.body"})

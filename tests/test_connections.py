@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from importlib.metadata import version
 from typing import Any
 
@@ -252,6 +252,21 @@ def test_only_staff_may_send_large_bodies_and_only_where_videos_are(site: Site) 
 
         wait_for(lambda: refused() == 1, lambda: f"a fifth is told to come later: {heard}")
         assert all(answer.startswith(b"HTTP/1.1 100") for answer in heard if b"503" not in answer)
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["announced", "chunked"])
+def test_who_sends_a_body_to_its_end_is_told_that_it_was_too_large(
+    site: Site, chunked: bool
+) -> None:
+    """More than all buffers on the way hold: the answer is there long before the end."""
+    piece, count = bytes(1 << 20), 40
+    sizes = {} if chunked else {"Content-Length": str(len(piece) * count)}
+    connection = site.servers[0].connection(10)
+    with closing(connection):
+        body = (piece for _ in range(count))
+        connection.request("POST", "/", body, sizes, encode_chunked=chunked)
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == bodies.TOO_LARGE
 
 
 # --- Sessions and slugs that are none -----------------------------------------------------------
