@@ -14,6 +14,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import (
     Http404,
     HttpRequest,
@@ -104,12 +105,18 @@ def _page(request: HttpRequest, room: Room, refusal: Refused | None = None) -> H
         "kinds": [(kind.value, kind.label) for kind in Job.EXPORTS],
         "comments": room.stream.comments.count(),
         "hours": settings.EXPORT_HOURS,
+        "has_report": reports_of(room.stream).exists(),
         "refusal": refusal,
     }
     status = refusal.code.status if refusal else 200
     response = render(request, "comments/desk.html", context, status=status)
     response["Cache-Control"] = "private, no-store"
     return response
+
+
+def reports_of(stream: Stream) -> QuerySet[Job]:
+    """Those that are made."""
+    return stream.jobs.filter(kind=Job.Kind.REPORT, state=Job.State.DONE)
 
 
 def row(state: JobState, slug: str) -> str:
@@ -134,8 +141,7 @@ def report(request: HttpRequest, slug: str) -> HttpResponse:
     room = room_of(request, slug)
     if room is None:
         return redirect_to_login(request.get_full_path())
-    made = room.stream.jobs.filter(kind=Job.Kind.REPORT, state=Job.State.DONE)
-    job = made.order_by("-finished_at").first()
+    job = reports_of(room.stream).order_by("-finished_at").first()
     video = room.stream.video
     context: dict[str, Any] = {"video": video, "report": None}
     if job is not None and (found := job.result):
