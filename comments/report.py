@@ -146,9 +146,12 @@ def words(body: str) -> set[str]:
 
 
 def busiest(minutes: Counter[int]) -> list[int]:
-    """The minutes with most comments, some time apart; of equal ones the earlier first."""
+    """The minutes with most comments, some time apart; of equal ones the earlier first. Each has at
+    least half as many as the busiest one: what is left beside one burst is no moment."""
     found: list[int] = []
-    for minute, _count in sorted(minutes.items(), key=lambda item: (-item[1], item[0])):
+    for minute, count in sorted(minutes.items(), key=lambda item: (-item[1], item[0])):
+        if found and 2 * count < minutes[found[0]]:
+            break
         if all(abs(minute - other) >= MOMENTS_APART for other in found):
             found.append(minute)
         if len(found) == MOMENTS:

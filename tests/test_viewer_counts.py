@@ -17,7 +17,7 @@ from comments import services, threads, viewer_counts
 from comments.identity import Actor
 from comments.jobs import attempt
 from comments.jobs.works import WORKS
-from comments.models import Job, Stream, ViewerCount
+from comments.models import Comment, Job, Stream, ViewerCount
 from comments.plots import Curve, Plot
 from comments.services.viewer_counts import record
 from comments.threads import READING, WAITING, in_database
@@ -273,3 +273,20 @@ def test_a_short_reports_axis_says_each_minute_once_and_links_are_no_words(
     found = report_of(stream, mona)
     assert dict(found["words"]) == {"boats": 1, "sails": 1}
     assert Plot([(1, 0), (1, 0)], 1).times == ["0:00", "0:01", "0:02"]
+
+
+def test_a_moment_is_as_busy_as_half_of_the_busiest_and_not_beside_it(
+    stream: Stream, mona: Actor
+) -> None:
+    keep(stream, {})
+    began = Video.objects.get(pk=stream.video_id).started_at
+    assert began is not None
+    counts = [46, 18, 34, 1, 11, 0, 23, 22]
+    world.write_many("talk", sum(counts))
+    first = 1
+    for minute, count in enumerate(counts):
+        written = Comment.objects.filter(stream=stream, number__range=(first, first + count - 1))
+        written.update(posted_at=began + timedelta(minutes=minute))
+        first += count
+    moments = report_of(stream, mona)["moments"]
+    assert [(moment["minute"], moment["comments"]) for moment in moments] == [(0, 46), (6, 23)]
