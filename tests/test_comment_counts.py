@@ -7,7 +7,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from comments.models import Comment, Stream, Viewer
-from comments.templatetags.comment_counts import LOOKED_AT, comment_counts, of
+from comments.templatetags.comment_counts import COUNTED, comment_counts, of
 from tests import world
 from tests.browser import past
 from tests.client import Person
@@ -16,7 +16,7 @@ from videos.models import Video
 
 
 def write(stream: Stream, count: int, *, removed: int = 0) -> None:
-    """`count` comments, of which the first `removed` are removed; quicker than through the door."""
+    """`count` comments, of which the last `removed` are removed; quicker than through the door."""
     author = Viewer.objects.create()
     Comment.objects.bulk_create(
         Comment(
@@ -27,7 +27,7 @@ def write(stream: Stream, count: int, *, removed: int = 0) -> None:
             key=uuid.uuid4(),
             author_name="Somebody",
             body="hello",
-            state="removed" if number <= removed else "visible",
+            state="removed" if number > count - removed else "visible",
             posted_at=timezone.now(),
         )
         for number in range(1, count + 1)
@@ -53,13 +53,14 @@ def said_in(page: str, slug: str) -> str:
 def test_one_query_counts_for_all_and_not_without_end(
     people: None, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    for slug in ("one", "few", "many", "mixed", "gone"):
+    for slug in ("one", "few", "many", "mixed", "fewer", "gone"):
         world.make_video(slug)
     streams = {stream.video.slug: stream for stream in Stream.objects.select_related("video")}
     write(streams["one"], 3, removed=2)
-    write(streams["few"], LOOKED_AT - 1)
-    write(streams["many"], LOOKED_AT + 500)
-    write(streams["mixed"], LOOKED_AT, removed=150)
+    write(streams["few"], COUNTED - 1)
+    write(streams["many"], COUNTED + 500)
+    write(streams["mixed"], COUNTED + 150, removed=150)
+    write(streams["fewer"], COUNTED + 150, removed=151)
     write(streams["gone"], 4, removed=4)
     videos = list(Video.objects.all())
     with django_assert_num_queries(1):
@@ -69,7 +70,8 @@ def test_one_query_counts_for_all_and_not_without_end(
         "one": "1 comment",
         "few": "999 comments",
         "many": "1,000+ comments",
-        "mixed": "800+ comments",
+        "mixed": "1,000+ comments",
+        "fewer": "999 comments",
         "gone": "",
         "elsewhere": "",
     }

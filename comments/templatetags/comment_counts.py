@@ -13,9 +13,9 @@ from django.utils.translation import ngettext
 from comments.models import Comment, Stream
 from videos.models import Video
 
-# Comments of one video that are looked at, the latest ones: a page of 48 videos with millions of
-# comments costs no more than this. Beyond it a card says "900+ comments", rounded down to hundreds.
-LOOKED_AT = 1000
+# Visible comments of one video that are counted: a page of 48 videos with millions of comments costs
+# no more than this, since they have an index of their own. From here on a card says "1,000+ comments".
+COUNTED = 1000
 
 register = template.Library()
 
@@ -23,25 +23,20 @@ register = template.Library()
 class Count(Subquery):
     """How many rows a query has that is cut off by a slice, which Django's own Count cannot be."""
 
-    template = "(SELECT COUNT(*) FROM (%(subquery)s) looked_at)"
+    template = "(SELECT COUNT(*) FROM (%(subquery)s) counted)"
     output_field = IntegerField()
-
-
-class CountVisible(Count):
-    template = f"{Count.template[:-1]} WHERE looked_at.state = '{Comment.State.VISIBLE}')"
 
 
 @register.simple_tag
 def comment_counts(videos: Iterable[Video]) -> dict[int, str]:
     """What to say of each video that has comments to be read, by the video's id."""
-    looked_at = Comment.objects.filter(stream=OuterRef("pk")).order_by("-number")[:LOOKED_AT]
-    streams: QuerySet[Stream, tuple[int, int, int]] = (
+    visible = Comment.objects.visible().filter(stream=OuterRef("pk")).order_by("-number")
+    streams: QuerySet[Stream, tuple[int, int]] = (
         Stream.objects.filter(video__in=[video.pk for video in videos])
-        .annotate(total=Count(looked_at.values("pk")))
-        .annotate(visible=CountVisible(looked_at.values("state")))
-        .values_list("video", "total", "visible")
+        .annotate(visible=Count(visible.values("pk")[:COUNTED]))
+        .values_list("video", "visible")
     )
-    return {video: _words(visible, total) for video, total, visible in streams if visible}
+    return {video: _words(count) for video, count in streams if count}
 
 
 @register.filter
@@ -49,10 +44,6 @@ def of(counts: dict[int, str], video: Video) -> str:
     return counts.get(video.pk, "")
 
 
-def _words(visible: int, total: int) -> str:
-    if total < LOOKED_AT:
-        count = number_format(visible, force_grouping=True)
-    else:
-        visible = max(100, visible // 100 * 100)
-        count = f"{number_format(visible, force_grouping=True)}+"
-    return ngettext("%(count)s comment", "%(count)s comments", visible) % {"count": count}
+def _words(count: int) -> str:
+    shown = number_format(count, force_grouping=True) + ("+" if count == COUNTED else "")
+    return ngettext("%(count)s comment", "%(count)s comments", count) % {"count": shown}
