@@ -13,8 +13,9 @@ from django.utils.translation import ngettext
 from comments.models import Comment, Stream
 from videos.models import Video
 
-# Visible comments of one video that are counted: a page of 48 videos with millions of comments costs
-# no more than this, since they have an index of their own. From here on a card says "1,000+ comments".
+# Visible comments of one video that are counted: a page of 48 videos with millions of comments
+# costs no more than this, since the visible ones have an index of their own. From here on a card
+# says "1,000+ comments".
 COUNTED = 1000
 
 register = template.Library()
