@@ -1,16 +1,19 @@
-"""What the report's page draws. An SVG is stretched to its place, so words are not in it; they are
-HTML around it, evenly spread."""
+"""What the report's page draws. An SVG is stretched to its place, so words are not in it; they stand
+around it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 SMALL = (20, 40, 60, 80, 100)  # tenths
+# Minutes that one bar, or the space between two times of an axis, may stand for.
+STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 240, 480, 720, 1440)
+PARTS = 5  # spaces between the times of an axis at most: more would touch on a phone
 ROUND = (10, 12, 16, 20, 24, 30, 40, 50, 60, 80, 100)
 
 
 def clock(minute: int) -> str:
-    """A minute as hours and minutes, `1:05`."""
-    return f"{minute // 60}:{minute % 60:02d}"
+    """A minute as hours and minutes, `1 h 05`: in `1:05` one may see a player's minutes and seconds."""
+    return f"{minute // 60} h {minute % 60:02d}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +109,28 @@ class Curve:
         return f"{self.line} V1000 H{self.slots[0].x} Z"
 
 
-def times(end: int) -> list[str]:
-    """What stands under a plot that ends with minute `end`."""
-    parts = min(4, end)
-    return [clock(round(end * part / parts)) for part in range(parts + 1)]
+@dataclass(frozen=True, slots=True)
+class Time:
+    """A time under a plot, at its place: how far across (per cent)."""
+
+    across: str
+    clock: str
+    anchor: str
+
+
+def times(end: int) -> list[Time]:
+    """What stands under a plot that ends with minute `end`: round steps, of days at the longest."""
+    day = STEPS[-1]
+    step = next((step for step in STEPS if end <= step * PARTS), -(-end // (day * PARTS)) * day)
+    return [
+        Time(
+            across=f"{100 * minute / end:.2f}",
+            clock=clock(minute),
+            # The first and the last do not stand out over the plot.
+            anchor="start" if not minute else "end" if minute > 0.95 * end else "middle",
+        )
+        for minute in range(0, end + 1, step)
+    ]
 
 
 def nice(most: int) -> int:

@@ -17,10 +17,9 @@ from django.utils import timezone
 from comments.jobs.attempt import Attempt
 from comments.jobs.pieces import PIECE, comments_of
 from comments.models import Comment
+from comments.plots import STEPS
 
 BARS = 120  # at most in a plot
-# Minutes that one bar may stand for.
-STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 240, 480, 720, 1440)
 MOMENTS = 5
 MOMENTS_APART = 3  # minutes: one burst is one moment
 WORDS = 20

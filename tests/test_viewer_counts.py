@@ -260,7 +260,7 @@ def test_a_curve_ends_where_nothing_is_known_and_marks_its_peak() -> None:
     curve = Curve([0, 100, 50, 0, 200, 0], 5, 24)
     assert [slot.viewers for slot in curve.slots] == [100, 50, 0, 200]
     assert curve.ticks == [200, 100, 0]
-    assert (curve.peak.begins, curve.peak.viewers) == ("0:20", 200)
+    assert (curve.peak.begins, curve.peak.viewers) == ("0\xa0h\xa020", 200)
     assert curve.line == "M10 500 L15 500 25 750 35 1000 45 0 50 0"
     assert curve.area == f"{curve.line} V1000 H10 Z"
 
@@ -272,7 +272,19 @@ def test_a_short_reports_axis_says_each_minute_once_and_links_are_no_words(
     services.post(mona, stream.pk, "boats https://wiki.example/Ghost_ship sails", str(uuid.uuid4()))
     found = report_of(stream, mona)
     assert dict(found["words"]) == {"boats": 1, "sails": 1}
-    assert Plot([(1, 0), (1, 0)], 1).times == ["0:00", "0:01", "0:02"]
+    assert said(Plot([(1, 0), (1, 0)], 1)) == ["0 h 00", "0 h 01", "0 h 02"]
+
+
+def said(plot: Plot) -> list[str]:
+    return [time.clock.replace("\xa0", " ") for time in plot.times]
+
+
+def test_an_axis_goes_in_round_steps_each_at_its_place() -> None:
+    plot = Plot([(1, 0)] * 34, 1)
+    assert said(plot) == ["0 h 00", "0 h 10", "0 h 20", "0 h 30"]
+    assert [time.across for time in plot.times] == ["0.00", "29.41", "58.82", "88.24"]
+    assert said(Plot([(1, 0)] * 100, 2)) == ["0 h 00", "1 h 00", "2 h 00", "3 h 00"]
+    assert said(Plot([(1, 0)] * 20, 1440)) == [f"{hours} h 00" for hours in range(0, 481, 96)]
 
 
 def test_a_moment_is_as_busy_as_half_of_the_busiest_and_not_beside_it(

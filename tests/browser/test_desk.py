@@ -1,11 +1,14 @@
 """The moderators' desk in a browser: asked for, followed without a reload, fetched, called off."""
 
 import csv
+import re
+import zlib
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
+from comments.models import Comment
 from tests import world
 from tests.browser.conftest import NARROW, Enter
 from tests.browser.people import Visitor
@@ -108,8 +111,8 @@ def test_the_report_shows_its_plot_to_every_eye_and_leads_to_the_moment(
     assert drawn == pytest.approx(width * 4 / 11, abs=3)
     told = mona.page.locator("details").nth(1).locator("tbody td").all_text_contents()
     assert told == ["40", "80", "160", "120"]
-    expect(mona.page.get_by_text("Most at once: 160, at 0:02.")).to_be_visible()
-    link = mona.page.get_by_role("link", name="0:02").first
+    expect(mona.page.get_by_text("Most at once: 160, at 0 h 02.")).to_be_visible()
+    link = mona.page.get_by_role("link", name="0 h 02").first
     expect(link).to_have_attribute("href", f"/videos/{slug}/#t=120")
     fits(mona)
     axe_finds_nothing(mona)
@@ -125,3 +128,56 @@ def test_a_link_to_a_moment_of_a_recording_begins_there(enter: Enter) -> None:
     player = ann.page.locator("video")
     expect(player).to_have_js_property("readyState", 4)
     assert player.evaluate(at) == 3
+
+
+def say_words(slug: str) -> None:
+    """Have the comments use twenty words, so that the report is longer than a page."""
+    comments = list(Comment.objects.filter(stream__video__slug=slug))
+    for comment in comments:
+        comment.body = " ".join(f"wo{chr(97 + place)}rd" for place in range(comment.number % 21))
+    Comment.objects.bulk_update(comments, ["body"])
+
+
+def printed(visitor: Visitor) -> list[list[tuple[float, float, float]]]:
+    """The words of each sheet of A4: size (px), left and baseline. Each begins a line in a page's
+    stream, as Chromium writes PDF."""
+    margin = dict.fromkeys(("top", "right", "bottom", "left"), "10mm")
+    paper = visitor.page.pdf(format="A4", margin=margin)  # type: ignore[arg-type]
+    sheets = re.findall(rb"/Type /Page\b.*?/Contents (\d+) 0 R", paper, re.DOTALL)
+    found = []
+    for sheet in sheets:
+        [packed] = re.findall(rb"\n%s 0 obj\n.*?stream\n(.*?)\nendstream" % sheet, paper, re.DOTALL)
+        words = re.findall(
+            r"([\d.]+) Tf\n1 0 0 -1 ([\d.]+) ([\d.]+) Tm", zlib.decompress(packed).decode("latin-1")
+        )
+        found.append([(float(size), float(x), float(y)) for size, x, y in words])
+    return found
+
+
+def test_a_printed_report_has_numbers_at_their_lines_and_no_empty_sheet_or_link(
+    enter: Enter, site: Site, slug: str
+) -> None:
+    site.call(say_words, slug)
+    site.call(world.watch, slug, [40, 80, 160, 120])
+    mona = enter("mona")
+    mona.go(f"/videos/{slug}/report/")
+    mona.page.get_by_role("button", name="Make it").click()
+    works(site)
+    mona.go(f"/videos/{slug}/report/")
+    mona.page.wait_for_load_state()
+    first, second = printed(mona)
+    # The plots are 240 px high; what is small and left of them are their numbers. The words of an
+    # SVG, which are the times, are placed from its corner.
+    numbers = [y for size, x, y in first if size == 12 and x < 60 and y > 100]
+    assert len(numbers) == 6
+    steps = [b - a for a, b in zip(numbers, numbers[1:], strict=False)]
+    assert [steps[0], steps[1], steps[3], steps[4]] == [120] * 4
+    key = min(y for size, _x, y in first if size == 13 and y > numbers[2])
+    assert key - numbers[2] > 36, "the key stands on the times"
+    # A title is on the sheet of its first row; moments and twenty words share the second.
+    assert max(first, key=lambda word: word[2])[0] < 20, "a title stays behind alone"
+    assert len(second) > 40
+    mona.page.emulate_media(media="print")
+    expect(mona.page.get_by_text("Read them").first).to_be_hidden()
+    lines = "links => links.map(link => getComputedStyle(link).textDecorationLine)"
+    assert set(mona.page.locator(".desk a").evaluate_all(lines)) == {"none"}
