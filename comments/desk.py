@@ -145,7 +145,12 @@ def report(request: HttpRequest, slug: str) -> HttpResponse:
     video = room.stream.video
     context: dict[str, Any] = {"video": video, "report": None}
     if job is not None and (found := job.result):
-        moments = [_moment(one) | {"before": one["until"] + 1} for one in found["moments"]]
+        # A report of an earlier version knows only where a minute ends.
+        moments = [
+            _moment(one)
+            | {"read": f"from={one['first']}" if "first" in one else f"before={one['until'] + 1}"}
+            for one in found["moments"]
+        ]
         context |= {
             "report": found,
             "made_at": parse_datetime(found["made_at"]),

@@ -241,6 +241,9 @@ class CommentQuerySet(models.QuerySet["Comment"]):
     def before(self, number: int) -> Self:
         return self.filter(number__lt=number)
 
+    def since(self, number: int) -> Self:
+        return self.filter(number__gte=number)
+
 
 class Comment(models.Model):
     """One comment in its present state; what it was before is not kept.

@@ -1,5 +1,5 @@
-"""What the report's page draws. An SVG is stretched to its place, so words are not in it; they stand
-around it."""
+"""What the report's page draws. An SVG is stretched to its place, so words are not in it; they
+stand around it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ ROUND = (10, 12, 16, 20, 24, 30, 40, 50, 60, 80, 100)
 
 
 def clock(minute: int) -> str:
-    """A minute as hours and minutes, `1 h 05`: in `1:05` one may see a player's minutes and seconds."""
+    """A minute as hours and minutes, `1 h 05`: `1:05` may be a player's minutes and seconds."""
     return f"{minute // 60} h {minute % 60:02d}".replace(" ", "\N{NO-BREAK SPACE}")
 
 

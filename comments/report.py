@@ -68,7 +68,8 @@ class Tally:
         self.before = 0  # comments from before the start, which stand on no clock
         self.minutes: Counter[int] = Counter()
         self.removed: Counter[int] = Counter()
-        self.latest: dict[int, int] = {}  # minute -> its last comment's number
+        self.first: dict[int, int] = {}  # minute -> its first comment's number
+        self.latest: dict[int, int] = {}  # and its last one's
         self.removers: Counter[str] = Counter()
         self.words: Counter[str] = Counter()
         self.comments = 0
@@ -91,6 +92,7 @@ class Tally:
             return
         self.minutes[minute] += 1
         self.removed[minute] += is_removed
+        self.first[minute] = min(number, self.first.get(minute, number))
         self.latest[minute] = max(number, self.latest.get(minute, 0))
 
     def watch(self, at: datetime, viewers: int) -> None:
@@ -126,7 +128,12 @@ class Tally:
             "step": step,
             "bars": bars,
             "moments": [
-                {"minute": minute, "comments": self.minutes[minute], "until": self.latest[minute]}
+                {
+                    "minute": minute,
+                    "comments": self.minutes[minute],
+                    "first": self.first[minute],
+                    "until": self.latest[minute],  # what an earlier version's page asks for
+                }
                 for minute in busiest(self.minutes)
             ],
             "viewers": viewers,

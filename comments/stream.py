@@ -210,6 +210,32 @@ def window_comments(stream: Stream, *, staff: bool, before: int | None = None) -
     return [found[number] for number in sorted(found)]
 
 
+def comments_since(stream: Stream, number: int, *, staff: bool) -> list[Comment]:
+    """WINDOW comments from a number on, by the same rule the other way: staff get the removed ones
+    between and behind them (at most 450, the first)."""
+    comments = Comment.objects.for_fragments().filter(stream=stream).since(number)
+    visible = list(comments.visible().order_by("number")[:WINDOW])
+    if not staff:
+        return visible
+    removed = comments.filter(state=Comment.State.REMOVED)
+    if len(visible) == WINDOW:
+        removed = removed.before(visible[-1].number)
+    found = {comment.number: comment for comment in visible}
+    found |= {comment.number: comment for comment in removed.order_by("number")[: 9 * WINDOW]}
+    return [found[number] for number in sorted(found)]
+
+
+def newer_than(stream: Stream, comments: list[Comment], *, staff: bool) -> int | None:
+    """The number from which a page that ends with `comments` goes on; None at the end."""
+    if not comments:
+        return None
+    newer = Comment.objects.filter(stream=stream).since(comments[-1].number + 1)
+    found = (
+        (newer if staff else newer.visible()).order_by("number").values_list("number", flat=True)
+    )
+    return found.first()
+
+
 def older_than(stream: Stream, comments: list[Comment], *, staff: bool) -> int | None:
     """The number before which a page that begins with `comments` goes on; None at the beginning."""
     if not comments:

@@ -1,6 +1,7 @@
 """Comments over plain HTTP: older pages, and the form that works without JavaScript."""
 
 import re
+from datetime import datetime
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -12,6 +13,7 @@ from comments import actions, frames, stream
 from comments.errors import Code, Refused
 from comments.identity import Actor, actor_of_request
 from comments.models import Stream
+from comments.plots import clock
 from comments.services.common import DATABASE_FAILED
 from streamsite.observe import context
 from streamsite.pages import unavailable
@@ -23,7 +25,8 @@ DRAFT = ("body", "key", "name", "as")
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def comments(request: HttpRequest, slug: str) -> HttpResponse:
-    """`/videos/<slug>/comments/`: GET ?before=<number> reads back, POST acts."""
+    """`/videos/<slug>/comments/`: GET ?before=<number> reads back, ?from=<number> on; POST
+    acts."""
     try:
         room = get_object_or_404(Stream.objects.select_related("video"), video__slug=slug)
         if request.method == "POST":
@@ -38,23 +41,40 @@ def comments(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 def _older(request: HttpRequest, room: Stream) -> HttpResponse:
-    """Comments before a number (the latest without one): a fragment for htmx, else a whole page."""
-    before = request.GET.get("before")
-    if before is not None and not re.fullmatch(r"[1-9][0-9]{0,17}", before):
-        return render(request, "400.html", status=400)
+    """Comments before a number, or from one on (the latest without either): a fragment for htmx,
+    else a whole page."""
+    before, since = request.GET.get("before"), request.GET.get("from")
+    for number in (before, since):
+        if number is not None and not re.fullmatch(r"[1-9][0-9]{0,17}", number):
+            return render(request, "400.html", status=400)
     actor = _actor(request)
     staff = actor.can_moderate(room)
-    found = stream.window_comments(room, staff=staff, before=int(before) if before else None)
+    if since:
+        found = stream.comments_since(room, int(since), staff=staff)
+    else:
+        found = stream.window_comments(room, staff=staff, before=int(before) if before else None)
     context = {
         "room": room,
         "video": room.video,
         "rows": [stream.fragment(comment, staff=staff) for comment in found],
         "older": stream.older_than(room, found, staff=staff),
     }
-    template = "comments/_older.html" if request.htmx else "comments/older.html"  # type: ignore[attr-defined]
+    template = "comments/_older.html"
+    if not request.htmx:  # type: ignore[attr-defined]
+        template = "comments/older.html"
+        context["newer"] = stream.newer_than(room, found, staff=staff)
+        if since and found:
+            context |= _begins(room.video, found[0].posted_at)
     response = render(request, template, context)
     response["Cache-Control"] = "private, no-store"
     return response
+
+
+def _begins(video: Video, at: datetime) -> dict[str, Any]:
+    """What a page says of its first comment: when it was posted, also on the video's clock."""
+    if video.started_at is None or at < video.started_at:
+        return {"begins": at}
+    return {"begins": at, "clock": clock(int((at - video.started_at).total_seconds() // 60))}
 
 
 def _act(request: HttpRequest, video: Video, room: Stream) -> HttpResponse:

@@ -165,8 +165,10 @@ def test_older_pages_take_only_whole_numbers(site: Site) -> None:
     person.say(slug, "hello")
     for before in ("", "0", "-1", "1.5", "x", "%00", "%D9%A1", "+1", str(2**63), "9" * 400):
         assert person.get(f"{path}?before={before}").status == 400, before
+        assert person.get(f"{path}?from={before}").status == 400, before
     for before in ("1", "2", str(10**18 - 1)):
         assert person.get(f"{path}?before={before}").status == 200, before
+        assert person.get(f"{path}?from={before}").status == 200, before
 
 
 def test_forms_of_the_wrong_shape_are_refused_in_words(site: Site) -> None:

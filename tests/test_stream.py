@@ -13,7 +13,16 @@ from comments import stream as comment_stream
 from comments.errors import Refused
 from comments.identity import Actor
 from comments.models import Comment, Stream, Viewer
-from comments.stream import Batch, Change, Cursor, catch_up, older_than, window_comments
+from comments.stream import (
+    Batch,
+    Change,
+    Cursor,
+    catch_up,
+    comments_since,
+    newer_than,
+    older_than,
+    window_comments,
+)
 from tests.page import PageModel
 
 type Post = Callable[[int], list[Comment]]
@@ -173,7 +182,7 @@ def test_a_window_is_as_of_one_moment(
 
 
 @pytest.mark.parametrize("staff", [False, True])
-def test_older_pages_lead_back_over_every_comment_once(
+def test_pages_lead_back_and_on_over_every_comment_once(
     stream: Stream, post: Post, mona: Actor, staff: bool
 ) -> None:
     comments = post(173)
@@ -190,6 +199,13 @@ def test_older_pages_lead_back_over_every_comment_once(
             break
     expected = [n for n in range(1, 174) if staff or n not in removed]
     assert seen == expected
+    seen = []
+    since: int | None = 1
+    while since is not None:
+        found = comments_since(stream, since, staff=staff)
+        seen += [comment.number for comment in found]
+        since = newer_than(stream, found, staff=staff)
+    assert seen == expected, "and on again"
 
 
 @pytest.mark.parametrize(

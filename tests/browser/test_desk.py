@@ -3,6 +3,7 @@
 import csv
 import re
 import zlib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,17 @@ def test_the_report_shows_its_plot_to_every_eye_and_leads_to_the_moment(
     expect(link).to_have_attribute("href", f"/videos/{slug}/#t=120")
     fits(mona)
     axe_finds_nothing(mona)
+    # The first of the busiest is read from its beginning, and on.
+    mona.page.get_by_role("link", name="Read them").first.click()
+    expect(mona.page.get_by_role("heading", level=1)).to_contain_text("(0 h 01 of the video)")
+    expect(mona.page.locator("#comments > li").first).to_have_id("c-30")
+    fits(mona)
+    axe_finds_nothing(mona)
+    mona.page.get_by_role("link", name="Newer comments").click()
+    expect(mona.page.locator("#comments > li").first).to_have_id("c-80")
+    mona.go(f"/videos/{slug}/comments/")
+    expect(mona.page.get_by_role("link", name="Older comments")).to_be_visible()
+    expect(mona.page.get_by_role("link", name="Newer comments")).to_have_count(0)
     mona.go(f"/videos/{slug}/desk/")
     fits(mona)
     axe_finds_nothing(mona)
@@ -170,7 +182,7 @@ def test_a_printed_report_has_numbers_at_their_lines_and_no_empty_sheet_or_link(
     # SVG, which are the times, are placed from its corner.
     numbers = [y for size, x, y in first if size == 12 and x < 60 and y > 100]
     assert len(numbers) == 6
-    steps = [b - a for a, b in zip(numbers, numbers[1:], strict=False)]
+    steps = [b - a for a, b in pairwise(numbers)]
     assert [steps[0], steps[1], steps[3], steps[4]] == [120] * 4
     key = min(y for size, _x, y in first if size == 13 and y > numbers[2])
     assert key - numbers[2] > 36, "the key stands on the times"
