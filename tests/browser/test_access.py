@@ -119,6 +119,30 @@ def test_before_scripts_run_the_newest_comment_is_in_view_and_stays_where_it_is(
         assert ann.top_of(newest) == pytest.approx(before, abs=0.5)
 
 
+def test_without_scripts_a_long_text_that_is_refused_is_in_view(plain: Visitor, slug: str) -> None:
+    plain.may_be_refused(400)
+    plain.go(f"/videos/{slug}/")
+    name, line = plain.page.locator(".composer-name"), plain.page.locator(".composer-as")
+    left = "element => { const range = document.createRange(); range.selectNodeContents(element);"
+    left += " return range.getBoundingClientRect().left; }"
+    assert name.evaluate(left) == line.evaluate(left)
+    low = plain.box.evaluate("box => box.offsetHeight")
+    plain.box.fill("words " * 100)
+    plain.page.get_by_role("button", name="Send").click()
+    expect(plain.notice).to_be_visible()
+    assert plain.box.evaluate("box => box.offsetHeight") > 3 * low
+
+
+def test_without_scripts_a_moderator_reads_who_removed_a_comment(
+    enter: Enter, slug: str, ben: Person, mona: Person
+) -> None:
+    ben.say(slug, "hers")
+    mona.act(slug, "remove", number="1")
+    plain = enter("mona", java_script_enabled=False)
+    plain.go(f"/videos/{slug}/")
+    expect(plain.row(1).locator(".comment-removal")).to_have_text("Removed by Mona")
+
+
 # --- without a mouse ------------------------------------------------------------------------------
 
 FOCUS = """() => {

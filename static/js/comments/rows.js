@@ -123,7 +123,6 @@ function finish(row) {
   localise(row);
   const removal = row.querySelector(".comment-removal");
   if (removal) {
-    removal.textContent = say("removedBy", removal.dataset.by);
     if (isStaff()) {
       const undo = document.createElement("button");
       undo.type = "button";
