@@ -506,6 +506,29 @@ def reach_of(locator: Locator) -> list[int]:
     return found
 
 
+# How far the ring round an element reaches below it, and where its box begins, in px.
+RING = """element => {
+    const ring = getComputedStyle(element, "::after");
+    const { bottom } = element.getBoundingClientRect();
+    return bottom - parseFloat(ring.bottom) + parseFloat(ring.outlineWidth);
+}"""
+
+
+def test_the_ring_round_what_changes_the_name_stays_clear_of_the_box(
+    enter: Enter, slug: str
+) -> None:
+    ann = enter(**PHONE).open(slug)
+    change = ann.page.locator("#rename-open")
+    change.tap()
+    ann.page.get_by_label("Your name").fill("Thumbs Only")
+    ann.page.get_by_label("Your name").press("Enter")
+    expect(change).to_be_focused()
+    expect(change).to_have_css("outline-color", "rgba(0, 0, 0, 0)")
+    box = ann.page.locator(".composer-box").bounding_box()
+    assert box is not None
+    assert change.evaluate(RING) <= box["y"]
+
+
 def test_fingers_find_what_changes_the_name(enter: Enter, slug: str) -> None:
     ann = enter(**PHONE).open(slug)
     change, cancel = ann.page.locator("#rename-open"), ann.page.locator("#rename-cancel")
