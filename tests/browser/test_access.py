@@ -119,6 +119,30 @@ def test_before_scripts_run_the_newest_comment_is_in_view_and_stays_where_it_is(
         assert ann.top_of(newest) == pytest.approx(before, abs=0.5)
 
 
+def test_without_scripts_a_long_text_that_is_refused_is_in_view(plain: Visitor, slug: str) -> None:
+    plain.may_be_refused(400)
+    plain.go(f"/videos/{slug}/")
+    name, line = plain.page.locator(".composer-name"), plain.page.locator(".composer-as")
+    left = "element => { const range = document.createRange(); range.selectNodeContents(element);"
+    left += " return range.getBoundingClientRect().left; }"
+    assert name.evaluate(left) == line.evaluate(left)
+    low = plain.box.evaluate("box => box.offsetHeight")
+    plain.box.fill("words " * 100)
+    plain.page.get_by_role("button", name="Send").click()
+    expect(plain.notice).to_be_visible()
+    assert plain.box.evaluate("box => box.offsetHeight") > 3 * low
+
+
+def test_without_scripts_a_moderator_reads_who_removed_a_comment(
+    enter: Enter, slug: str, ben: Person, mona: Person
+) -> None:
+    ben.say(slug, "hers")
+    mona.act(slug, "remove", number="1")
+    plain = enter("mona", java_script_enabled=False)
+    plain.go(f"/videos/{slug}/")
+    expect(plain.row(1).locator(".comment-removal")).to_have_text("Removed by Mona")
+
+
 # --- without a mouse ------------------------------------------------------------------------------
 
 FOCUS = """() => {
@@ -195,11 +219,16 @@ def test_with_the_keyboard_alone_one_comments_reads_and_removes(
         keyboard.press("ArrowUp")
     expect(ann.row_of("comment 30")).to_be_in_viewport(ratio=1)
     expect(ann.row_of("comment 30")).to_have_class(re.compile("is-selected"))
-    # Who has gone up is offered what is older, and a chosen comment's links.
-    expect(ann.page.locator("#older")).to_have_attribute("tabindex", "0")
-    for key in [*"kkkkkkkkkk", "Tab", "Tab"]:
+    # Tab leads to a chosen comment's links, not past what is older, which would scroll there.
+    for key in [*"kkkkkkkkkk", "Tab"]:
         keyboard.press(key)
     assert focus(ann)["words"] == "https://example.org/a"
+    # Who has gone up and chosen none is offered what is older.
+    keyboard.press("Shift+Tab")
+    expect(ann.stream).to_be_focused()
+    ann.stream.evaluate("stream => stream.scrollBy(0, -1)")
+    keyboard.press("Escape")
+    expect(ann.page.locator(".is-selected")).to_have_count(0)
 
 
 def test_the_menu_is_opened_walked_and_left_by_keys(enter: Enter, slug: str) -> None:
@@ -475,6 +504,29 @@ REACH = """element => {
 def reach_of(locator: Locator) -> list[int]:
     found: list[int] = locator.evaluate(REACH)
     return found
+
+
+# How far the ring round an element reaches below it, and where its box begins, in px.
+RING = """element => {
+    const ring = getComputedStyle(element, "::after");
+    const { bottom } = element.getBoundingClientRect();
+    return bottom - parseFloat(ring.bottom) + parseFloat(ring.outlineWidth);
+}"""
+
+
+def test_the_ring_round_what_changes_the_name_stays_clear_of_the_box(
+    enter: Enter, slug: str
+) -> None:
+    ann = enter(**PHONE).open(slug)
+    change = ann.page.locator("#rename-open")
+    change.tap()
+    ann.page.get_by_label("Your name").fill("Thumbs Only")
+    ann.page.get_by_label("Your name").press("Enter")
+    expect(change).to_be_focused()
+    expect(change).to_have_css("outline-color", "rgba(0, 0, 0, 0)")
+    box = ann.page.locator(".composer-box").bounding_box()
+    assert box is not None
+    assert change.evaluate(RING) <= box["y"]
 
 
 def test_fingers_find_what_changes_the_name(enter: Enter, slug: str) -> None:

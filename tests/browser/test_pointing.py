@@ -193,6 +193,9 @@ GROWS = """(list, count) => {
         const number = Number(row.dataset.number) + 1;
         row.dataset.number = number;
         row.id = `c-${number}`;
+        row.className = "comment"; // the last one may be chosen
+        row.querySelector("#row-menu-button")?.remove();
+        row.querySelector(".comment-removal")?.replaceChildren("Removed by Mona");
         list.append(row);
     }
 }"""
@@ -200,6 +203,44 @@ GROWS = """(list, count) => {
 
 # Without end, faster than anybody aims.
 STREAMS = f"list => {{ setInterval(() => ({GROWS})(list, 1), 50); }}"
+
+
+def test_in_a_fast_stream_keys_go_where_they_lead(enter: Enter, site: Site, slug: str) -> None:
+    site.call(past.write, slug, 100)
+    mona = enter("mona", **WIDE).open(slug)
+    site.call(past.write, slug, 60, 101)
+    mona.reaches(160)
+    mona.page.locator("#comments").evaluate(STREAMS)
+    keyboard = mona.page.keyboard
+    mona.stream.focus()
+    for key in ("k", "PageUp", "k"):
+        keyboard.press(key)
+        mona.aims()
+    chosen = mona.page.locator("#comments > .is-selected")
+    expect(chosen).to_be_in_viewport(ratio=1)
+    # Tab goes to the chosen comment, not to what is older, far above.
+    keyboard.press("Tab")
+    expect(mona.menu_button).to_be_focused()
+    expect(chosen).to_be_in_viewport(ratio=1)
+    keyboard.press("Shift+Tab")
+    expect(mona.stream).to_be_focused()
+    # End is the newest comment, and to follow again.
+    expect(mona.page.locator("#new-comments")).to_be_visible()
+    keyboard.press("End")
+    expect(mona.page.locator("#new-comments")).to_be_hidden()
+    expect(chosen).to_have_count(0)
+    mona.aims()
+    mona.is_at_the_bottom()
+    expect(mona.page.locator("#new-comments")).to_be_hidden()
+    # Escape lets go of a chosen comment, and so of the stream.
+    for key in "kk":
+        keyboard.press(key)
+    expect(chosen).to_have_count(1)
+    expect(mona.page.locator("#new-comments")).to_be_visible()
+    keyboard.press("Escape")
+    expect(chosen).to_have_count(0)
+    expect(mona.page.locator("#new-comments")).to_be_hidden()
+
 
 AT_THE_END = "at => at.scrollHeight - at.scrollTop - at.clientHeight < 2"
 UNDER = "([x, y]) => document.elementFromPoint(x, y).closest('li')?.id"

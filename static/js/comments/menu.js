@@ -5,7 +5,18 @@
 import { tell, tellRefusal } from "./notice.js";
 import { request } from "./outbox.js";
 import { rowMeant } from "./press.js";
-import { hold, isStaff, read, release, rowOf, setStops, showWhole, textOf } from "./rows.js";
+import {
+  hold,
+  isStaff,
+  offerOlder,
+  read,
+  release,
+  rowOf,
+  setStops,
+  showWhole,
+  textOf,
+  toBottom,
+} from "./rows.js";
 import { say } from "./words.js";
 
 const LINE = 20; // px of a comment that are in view at the least when keys act on it
@@ -87,6 +98,7 @@ function select(row) {
   // Moving it again under a press would lose the click.
   if (any && button.parentElement !== row) row.append(button);
   clearPill();
+  offerOlder();
 }
 
 function deselect() {
@@ -94,6 +106,7 @@ function deselect() {
   selected = 0;
   button.hidden = true;
   clearPill();
+  offerOlder();
 }
 
 /** The pill gives way to the selected comment, which stays where it is: it is pointed at. */
@@ -324,6 +337,12 @@ const KEYS = {
   d: () => onSelected(isStaff() ? () => act("remove", selected) : openMenu),
   u: () => onSelected(() => act("restore", selected)),
   Enter: () => onSelected(openMenu),
+  // As the pill does. The browser's own End goes to where the end was: a busy stream is further by then.
+  End() {
+    leave();
+    toBottom();
+  },
+  Escape: () => leave(),
 };
 
 scroller.addEventListener("keydown", (event) => {

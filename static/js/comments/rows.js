@@ -104,10 +104,13 @@ function setFloor(number, more) {
   if (more) older.href = older.href.replace(/before=\d*/, `before=${number}`);
 }
 
-/** Where the stream follows and Tab would scroll it away from its end, the link is left out. */
-function offerOlder() {
-  const isAtTheEnd = following || holders.size > 0;
-  older.tabIndex = isAtTheEnd && scroller.scrollHeight > scroller.clientHeight ? -1 : 0;
+/**
+ * The link is left out where Tab would scroll the stream away: from its end, where it follows, or
+ * from a chosen comment, whose links and menu come next.
+ */
+export function offerOlder() {
+  const isElsewhere = following || holders.size > 0 || list.querySelector(".is-selected");
+  older.tabIndex = isElsewhere && scroller.scrollHeight > scroller.clientHeight ? -1 : 0;
 }
 
 const finished = new WeakSet();
@@ -120,7 +123,6 @@ function finish(row) {
   localise(row);
   const removal = row.querySelector(".comment-removal");
   if (removal) {
-    removal.textContent = say("removedBy", removal.dataset.by);
     if (isStaff()) {
       const undo = document.createElement("button");
       undo.type = "button";
