@@ -180,7 +180,8 @@ class Protocol(H2Protocol):
                     event.flow_controlled_length, event.stream_id
                 )
             else:
-                await super()._handle_events([event])
+                with suppress(ProtocolError):  # refused as the process ends, but ended already
+                    await super()._handle_events([event])
             if isinstance(event, StreamReset) and self.idle:
                 await self.send(Updated(idle=True))
         await self._flush()
@@ -214,6 +215,8 @@ class Protocol(H2Protocol):
     async def _reset(self, stream_id: int) -> None:
         with suppress(ProtocolError):
             self.connection.reset_stream(stream_id, ErrorCodes.CANCEL)
+        if buffer := self.stream_buffers.get(stream_id):
+            await buffer.close()  # whoever waits for room in it may be who the reader waits for
         await self.stream_send(StreamClosed(stream_id=stream_id))
         await self._flush()
 

@@ -15,6 +15,7 @@ says when that is.
 """
 
 import asyncio
+import logging
 import socket
 import struct
 from contextlib import suppress
@@ -36,6 +37,8 @@ from streamsite.accepting import address_of, connections
 from streamsite.reading import Reading, bytes_waiting
 from streamsite.serving import DRAIN_SECONDS
 from streamsite.websocket import WAITING_AT_MOST, LiveStream
+
+logger = logging.getLogger(__name__)
 
 # A peer that takes less than this in that time, while more waits for it, is cut: half a kilobyte a
 # second is the poorest line. A browser whose video is paused, and whose buffer is full, asks for
@@ -75,6 +78,9 @@ class BoundedServer(TCPServer):
             # As without TLS, where uvloop would take half a MiB for an answer that nobody reads.
             self.writer.transport.set_write_buffer_limits(high=WAITING_AT_MOST)
             await super().run()
+        except Exception:
+            # Hypercorn waits for all connections at once: one that fails would end the others.
+            logger.exception("a connection ended by a mistake")
         finally:
             del self.open[self]
             connections.let_go(address)
@@ -91,8 +97,10 @@ class BoundedServer(TCPServer):
     async def _read_data(self) -> None:
         try:
             await super()._read_data()
-        except asyncio.CancelledError:
-            # The process ends, and time is up: what is still to be sent would be waited for.
+        except BaseException:
+            # The process ends, and time is up: what is still to be sent would be waited for. Or it
+            # is a mistake, which ends the connection. Nothing else can be begun for it either way.
+            self.has_left = True
             self.writer.transport.abort()
             raise
         # What works for the peer has been told. It will ask for nothing else.
@@ -167,8 +175,37 @@ class Request(HTTPStream):
         await super().handle(event)
 
 
+class Ended:
+    """In the place of h11's connection when there is nothing more to read of it: who waits for
+    the next request's turn (h11.PAUSED) goes on, and finds that."""
+
+    they_are_waiting_for_100_continue = False
+    our_state = their_state = h11.ERROR
+
+    def receive_data(self, data: bytes) -> None:
+        """It is read by nobody."""
+
+    def next_event(self) -> Any:
+        return h11.NEED_DATA
+
+    def send(self, event: Any) -> bytes:
+        raise h11.LocalProtocolError("the connection has ended")
+
+
 class PlainH11(H11Protocol):
     """HTTP/1.1, and no way from there to HTTP/2: TLS can agree on that (ALPN)."""
+
+    async def handle(self, event: Event) -> None:
+        await super().handle(event)
+        if isinstance(event, Closed):
+            self.connection = Ended()  # type: ignore[assignment]
+            await self.can_read.set()
+
+    async def _maybe_recycle(self) -> None:
+        done = self.connection.our_state is self.connection.their_state is h11.DONE
+        if self.context.terminated.is_set() or not done:
+            self.connection = Ended()  # type: ignore[assignment]
+        await super()._maybe_recycle()
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """An `Upgrade: h2c` is an offer, which is not taken."""

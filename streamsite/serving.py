@@ -101,12 +101,12 @@ def run(bind: str) -> NoReturn:
             raise CannotStartError(
                 f"{where}, which cannot be used: {error.strerror}. Write another port."
             ) from None
-
-    logging.shutdown()
-    sentry.flush()
-    tracing.flush()
-    # Python would wait for every thread, and the database may keep one for longer than we may stay.
-    os._exit(code)
+        logging.shutdown()
+        sentry.flush()
+        tracing.flush()
+        # Python would wait for every thread, and the database may keep one for longer than we may
+        # stay; the runner for every task, and Redis may keep one.
+        os._exit(code)
 
 
 async def _serve(config: TlsConfig) -> int:

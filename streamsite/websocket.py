@@ -19,6 +19,7 @@ import random
 import socket
 import struct
 import zlib
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -208,10 +209,13 @@ class LiveStream(WSStream):
         elif isinstance(event, Request):
             event = replace(event, headers=[h for h in event.headers if is_readable(*h)])
         was_closed = self.closed or isinstance(event, StreamClosed)
-        await super().handle(event)
-        if self.closed and not was_closed and self.app_put is not None:
-            # Refused for what came. Nobody would tell the application, which has begun.
-            await self.app_put({"type": "websocket.disconnect", "code": 1006})
+        with suppress(UnheardError):
+            await super().handle(event)
+            if isinstance(event, StreamClosed) and self.app_put is not None:
+                self.app_put = _unheard  # that was the last
+            if self.closed and not was_closed and self.app_put is not None:
+                # Refused for what came. Nobody would tell the application, which has begun.
+                await self.app_put({"type": "websocket.disconnect", "code": 1006})
 
     def is_pong(self, data: bytes) -> bool:
         """Whether this is a pong for PING, whole and by itself (masked, so of six bytes), that came
@@ -321,8 +325,14 @@ class LiveStream(WSStream):
         return stalls
 
 
+class UnheardError(Exception):
+    """Nobody listens any more. What else the peer sent is not even taken apart, which would hold
+    everybody up: 64 KiB can be 46 MiB of messages."""
+
+
 async def _unheard(message: Any) -> None:
-    """For the application, which has ended."""
+    """In the place of what puts a message before the application."""
+    raise UnheardError
 
 
 async def _look_at_all() -> None:

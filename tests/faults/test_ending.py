@@ -7,15 +7,19 @@ import signal
 import socket as sockets
 import time
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
+from wsproto.events import CloseConnection
 
 from tests.client import Person
 from tests.conftest import MakeSite
 from tests.faults import peers
 from tests.faults.truth import waits_for_a_lock
+from tests.http2 import Http2, Http2Socket
 from tests.servers import Server, Site, wait_for
 
 LOCKED, CUT, STUCK, CALM = range(4)  # the servers, by what is under way there
@@ -141,3 +145,78 @@ async def test_on_a_machine_that_is_busy_every_socket_is_told_in_time(make_site:
         await starving
     assert codes == [0]
     assert took < 7, "the sockets are closed over 3 s"
+
+
+async def test_redis_that_hangs_holds_nobody_up(make_site: MakeSite) -> None:
+    """Who listens to a video's group wants to leave it, and would wait for Redis to agree."""
+    site = make_site(backend="postgres")
+    person = Person(site).open(slug := site.video())
+    assert site.valkey
+    redis = site.valkey._process
+    assert redis
+
+    def is_noticed() -> bool:
+        return "publish failed" in site.log().partition("has gone silent")[2]
+
+    async with person.socket(slug) as socket:
+        assert (await socket.say("listened to")).is_ack
+        redis.send_signal(signal.SIGSTOP)
+        try:
+            await asyncio.to_thread(wait_for, is_noticed, "it is tried anew in vain", 20)
+            ending = asyncio.create_task(asyncio.to_thread(end_all, site.servers))
+            assert await socket.closed() == 1012
+            codes, took = await ending
+        finally:
+            redis.send_signal(signal.SIGCONT)
+    assert codes == [0]
+    assert took < 6
+
+
+def test_silent_sockets_of_http2_end_as_those_of_http_1_do(
+    make_site: MakeSite, tls: dict[str, Any]
+) -> None:
+    """So many that some are still to be cut when time is up, however the looks at them fall."""
+    site = make_site(**tls)
+    path = f"/ws/videos/{site.video()}/?cursor="
+    with ExitStack() as stack:
+        for _ in range(16):
+            Http2Socket(stack.enter_context(Http2(site)), path)
+        codes, _took = end_all(site.servers)
+    assert codes == [0], "they were told; that they do not listen is no failure"
+    assert not site.tracebacks
+
+
+def test_what_one_connection_does_at_the_end_costs_no_other_its_close(
+    make_site: MakeSite, tls: dict[str, Any]
+) -> None:
+    site = make_site(**tls)
+    path = f"/ws/videos/{site.video()}/?cursor="
+    with Http2(site) as hostile, ExitStack() as stack:
+        others = [Http2Socket(stack.enter_context(Http2(site)), path) for _ in range(8)]
+        Http2Socket(hostile, path)
+        with ThreadPoolExecutor(1) as pool:
+            ending = pool.submit(end_all, site.servers)
+            wait_for(lambda: not accepts(site), "it ends")
+            lines = {":method": "GET", ":scheme": "https", ":path": "/", ":authority": "a"}
+            for given_up in (True, False):
+                stream = hostile.h2.get_next_available_stream_id()
+                hostile.h2.send_headers(stream, [*lines.items()], end_stream=not given_up)
+                if given_up:
+                    hostile.h2.reset_stream(stream)
+            hostile.flush()
+            hostile.socket.close()
+            for other in others:
+                other.until(lambda other=other: other.close_code, "its close")  # type: ignore[misc]
+                other.send(CloseConnection(1000))
+            codes, _took = ending.result()
+    assert {other.close_code for other in others} == {1012}
+    assert codes == [0]
+
+
+def accepts(site: Site) -> bool:
+    """Whether the first server takes in new connections."""
+    try:
+        sockets.create_connection(("127.0.0.1", site.servers[0].port), 1).close()
+    except ConnectionRefusedError:
+        return False
+    return True

@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET, create_connection
+from typing import Any
 
 import psycopg
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from streamsite.websocket import deflated
+from tests import world
 from tests.client import Person
 from tests.conftest import MakeSite
 from tests.faults import peers
@@ -22,6 +25,7 @@ from tests.faults.conftest import MakeFaultSite
 from tests.faults.truth import waits_for_a_lock
 from tests.faults.viewers import handshake
 from tests.figures import scrape
+from tests.http2 import Http2, Http2Socket
 from tests.servers import Databases, Site, wait_for
 
 
@@ -84,9 +88,13 @@ def test_who_leaves_with_much_unread_while_an_action_waits_leaves_nothing(
     person = Person(site).open(slug := site.video())
     url, port = site.variables["DATABASE_URL"], site.servers[0].port
     frames = b""
-    for n in range(30):
+    for n in range(12):
         post = json.dumps({"action": "post", "body": f"no. {n}", "key": str(uuid.uuid4())}).encode()
         frames += bytes([0x81, 0x80 | len(post)]) + bytes(4) + post
+    # And what unfolds to 46 MiB: nobody is to keep that, nor to take it apart.
+    unfolds = deflated(b"0" * 65_000, 15)
+    unfolds = bytes([0xC1, 0x80 | len(unfolds)]) + bytes(4) + unfolds
+    frames += unfolds * ((64_000 - len(frames)) // len(unfolds))
     with create_connection(("127.0.0.1", port), 10) as peer, psycopg.connect(url) as holder:
         query = "SELECT FROM comments_viewer WHERE handle = %s FOR UPDATE"
         assert holder.execute(query, [person.me]).rowcount == 1
@@ -95,11 +103,35 @@ def test_who_leaves_with_much_unread_while_an_action_waits_leaves_nothing(
         assert b" 101 " in peer.recv(4096)
         peer.sendall(frames)
         wait_for(lambda: waits_for_a_lock(url), "the first action waits")
+        before = most_resident(site)
         assert site.state()["kinds"]["_handle"] == 1, "an application of its own"
         peer.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))  # with a reset
         peer.close()
     wait_for(lambda: "_handle" not in site.state()["kinds"], "its application ends")
     assert site.state()["connections"] == 0
+    assert most_resident(site) - before < 20 * 1024
+
+
+def most_resident(site: Site) -> int:
+    """The most memory that the first server ever had, in KiB."""
+    status = Path(f"/proc/{site.servers[0].process.pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0])
+
+
+@pytest.mark.parametrize("also", ["Upgrade: h2c", "X-None: a"], ids=["with-an-offer", "pipelined"])
+def test_who_breaks_off_an_answer_leaves_nothing(make_fault_site: MakeFaultSite, also: str) -> None:
+    """Where the reader waits for its turn to read the next request, which never comes."""
+    site = make_fault_site()
+    large = Path(site.variables["DATA_DIR"]) / "media" / "large.mp4"
+    large.parent.mkdir(exist_ok=True)
+    large.write_bytes(bytes(20_000_000))
+    request = f"GET /media/large.mp4 HTTP/1.1\r\nHost: localhost\r\n{also}\r\n\r\n".encode()
+    for _ in range(5):
+        with create_connection(("127.0.0.1", site.servers[0].port), 10) as peer:
+            peer.sendall(request if "h2c" in also else request * 2)
+            assert peer.recv(1000)
+            peer.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+    wait_for(lambda: site.state()["connections"] == 0, lambda: str(site.state()["kinds"]))
 
 
 async def test_sockets_over_the_caps_are_told_and_cost_nothing(make_site: MakeSite) -> None:
@@ -169,3 +201,18 @@ def test_silent_and_dripping_peers_are_cut(cut_off: "Future[list[float]]") -> No
     assert 28 < shut < 40
     assert no_handshake < 15, "what became no socket is kept for nobody"
     assert early < 15
+
+
+def test_a_stream_that_is_cut_lets_go_of_who_waits_for_its_window(
+    make_fault_site: MakeFaultSite, tls: dict[str, Any]
+) -> None:
+    """The application waits for the window, and the reader for the application."""
+    site = make_fault_site(**tls)
+    slug = site.video()
+    site.call(world.write_many, slug, 60)
+    with Http2(site, window=2000, reads=False) as http2:
+        socket = Http2Socket(http2, f"/ws/videos/{slug}/?cursor=", sec_websocket_extensions="")
+        http2.until(lambda: socket.stream.size >= 2000, "the window is used up")
+        for _ in range(400):
+            socket.say("{}")
+        assert http2.get("/healthz").status == 200, "at the latest when it is cut"
