@@ -173,7 +173,7 @@ class LiveStream(WSStream):
         async def with_peer(scope: Any, receive: Any, send: Any, *asgi: Any) -> None:
             self.transport = self._own_transport()
             scope["extensions"]["streamsite.peer"] = self
-            self.inbox = self.app_put.__self__  # type: ignore[union-attr]
+            self.inbox = receive.__self__  # its peer may have left already
             try:
                 await app(scope, receive, send, *asgi)
             finally:
